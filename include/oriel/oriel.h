@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * liboriel: read and write the files of a share without a mount.
+ *
+ * A SHARE is the UNIX socket of a virtio-fs daemon (orield, virtiofsd, ...) or
+ * a directory, for which a daemon of its own is started in a sandboxed child.
+ * Where the daemon offers a DAX window, reads and overwrites are a memory copy,
+ * or just a pointer (oriel_map()); everything else is a message.
+ *
+ * ERRORS. Functions return 0 or a positive count on success and -errno on
+ * failure; errno itself is not touched. "Output" arguments are untouched on
+ * failure. Every call that talks to the daemon can fail with
+ *   -ENOTCONN   the daemon went away; stays so for the session
+ *   -EPROTO     the daemon broke the protocol; stays so for the session
+ *   -ETIMEDOUT  it did not answer in oriel_options.timeout_ms
+ *   -ENOMEM     no memory here, -ENOSYS the daemon does not know the request
+ * and with what the daemon's own system call said. oriel_session_error() has
+ * the sentence. Calls below list what is theirs beyond that.
+ *
+ * THREADS. Any number of threads may use one session and one file at the same
+ * time. Objects are freed by one thread, when no other uses them. After fork()
+ * the child may not use, or free, anything it inherited.
+ *
+ * BLOCKING. Every call may block for a round trip, except where it says not.
+ * No call blocks longer than oriel_options.timeout_ms plus the daemon's work.
+ *
+ * PATHS are bytes, relative to the share's root; a leading '/' means the root
+ * too. "..", and symbolic links, also absolute ones, never leave the share.
+ * Names are at most 255 bytes, need not be UTF-8; errors of every path call:
+ *   -ENOENT, -ENOTDIR, -ELOOP (40 links), -ENAMETOOLONG, -EACCES, and -EROFS
+ *   where the call would change a read-only share.
+ *
+ * COHERENCE. Sizes and attributes are kept for the time the daemon grants, at
+ * most oriel_options.attr_ttl_ms. open, stat, a read that reaches the end of
+ * the file as known here, and a fault on truncated pages ask the daemon anew.
+ * Data read through the window is always the daemon's page cache: never stale.
+ * When another process truncates a file, a read below the size as it was known
+ * here may return zeros up to the end of the last page until one of the above
+ * happens, never old bytes. See docs/design/coherence.md.
+ */
+#ifndef ORIEL_ORIEL_H
+#define ORIEL_ORIEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ORIEL_VERSION_MAJOR 0
+#define ORIEL_VERSION_MINOR 1
+#define ORIEL_VERSION_PATCH 0
+#define ORIEL_VERSION_STRING "0.1.0"
+
+/* Marks what the library exports. */
+#define ORIEL_API __attribute__((visibility("default")))
+
+/* Opaque. A session is a connection to one share. */
+struct oriel_session;
+/* Opaque. An open file or directory. */
+struct oriel_file;
+/* Opaque. A pinned view of file bytes. */
+struct oriel_mapping;
+
+/* "0.1.0" of the library that runs. Never fails, does not block. */
+ORIEL_API const char *oriel_version(void);
+
+/*
+ * A short text for a -errno of this library ("No such file or directory").
+ * @err may be negative or positive. Never NULL; valid until this thread's next
+ * call of it. Does not block.
+ */
+ORIEL_API const char *oriel_strerror(int err);
+
+/* ------------------------------------------------------------ sessions */
+
+enum oriel_dax_mode {
+	ORIEL_DAX_AUTO = 0, /* use the window if the daemon offers one */
+	ORIEL_DAX_NEVER,    /* messages only */
+	ORIEL_DAX_ALWAYS,   /* fail to connect without one (-ENODEV) */
+};
+
+enum oriel_sandbox {
+	ORIEL_SANDBOX_AUTO = 0, /* the strongest that works here */
+	ORIEL_SANDBOX_NAMESPACE,
+	ORIEL_SANDBOX_CHROOT,
+	ORIEL_SANDBOX_NONE,
+};
+
+/*
+ * How to connect. Zero-initialise, set size = sizeof(struct oriel_options), set
+ * what you want; 0 means the default everywhere. A field that this library does
+ * not know and that is not zero makes the connect fail with -E2BIG.
+ */
+struct oriel_options {
+	size_t size;
+	enum oriel_dax_mode dax;
+	/* Most bytes of window to reserve (address space, not memory).
+	 * Default 64 GiB, or what the daemon offers if that is less. At least
+	 * one range. */
+	uint64_t window_bytes;
+	/* Bytes of one range: power of two, 64 KiB .. 1 GiB. Default 2 MiB. */
+	uint64_t range_bytes;
+	/* Longest wait for an answer, milliseconds. Default 30000. */
+	uint32_t timeout_ms;
+	/* Cap on how long attributes are believed, milliseconds. Default 1000;
+	 * ORIEL_NO_TTL: never believed. */
+	uint32_t attr_ttl_ms;
+	/* Inodes remembered when nothing is open. Default 4096. */
+	uint32_t inode_cache;
+	/* Files shorter than this go by message. Default 64 KiB;
+	 * ORIEL_MAP_ALL: none does. */
+	uint32_t small_file_bytes;
+	/* Longest busy polling for an answer before sleeping, microseconds.
+	 * Default 50; ORIEL_NO_POLL: never. */
+	uint32_t poll_us;
+	/* Request memory, bytes. Default 64 MiB of address space, of which
+	 * what is used becomes memory. */
+	uint32_t arena_bytes;
+	/* Directory shares only: refuse every change (-EROFS). */
+	int readonly;
+	enum oriel_sandbox sandbox;
+	/* Directory shares only: the daemon to start. NULL: $ORIEL_DAEMON, then
+	 * the orield beside the library, then the one it was built to find. */
+	const char *daemon_path;
+	/* Identity sent with requests; used by daemons that trust it. Both 0
+	 * with set_identity 0: this process's effective ids. */
+	int set_identity;
+	uint32_t uid;
+	uint32_t gid;
+	/* Touches before a range is mapped when the window is full. Default 2;
+	 * ORIEL_MAP_ALL: at once. */
+	uint32_t admit_touches;
+	/* 1: no background thread; reclaim happens inside calls. */
+	int no_background;
+};
+
+#define ORIEL_NO_TTL UINT32_MAX
+#define ORIEL_MAP_ALL UINT32_MAX
+#define ORIEL_NO_POLL UINT32_MAX
+
+/*
+ * Connect to @share: a socket's path, or a directory's. @opts may be NULL.
+ * Returns 0 and a session in *@ret, to be freed with oriel_disconnect(), or
+ *   -ENOENT        nothing of that name
+ *   -ENOTSOCK      neither a directory nor a socket
+ *   -ECONNREFUSED  a socket nobody listens on
+ *   -EACCES        not allowed
+ *   -EPROTO        whoever answers does not speak vhost-user or virtio-fs
+ *   -ENODEV        ORIEL_DAX_ALWAYS and no window
+ *   -ENOMEM        the window does not fit the address space
+ *   -EINVAL, -E2BIG  an option; the text says which
+ * oriel_connect_error() then has the sentence.
+ */
+ORIEL_API int oriel_connect(const char *share, const struct oriel_options *opts,
+			    struct oriel_session **ret);
+
+/* The same over a connected UNIX stream socket, which the library then owns,
+ * also on failure. */
+ORIEL_API int oriel_connect_fd(int sock, const struct oriel_options *opts,
+			       struct oriel_session **ret);
+
+/*
+ * End the session: files still open are closed, mappings become invalid, the
+ * embedded daemon ends. NULL is fine. Blocks for at most a second if the daemon
+ * does not answer.
+ */
+ORIEL_API void oriel_disconnect(struct oriel_session *s);
+
+/* Why this thread's last connect failed: a sentence without newline, "" if it
+ * did not. Valid until this thread's next connect. */
+ORIEL_API const char *oriel_connect_error(void);
+
+/* What was wrong with this thread's last failed call on any session: which
+ * call, which path or offset, what the daemon said. Valid until this thread's
+ * next call. Never NULL. */
+ORIEL_API const char *oriel_session_error(const struct oriel_session *s);
+
+/* Counters and facts of a session; set size before the call. */
+struct oriel_info {
+	size_t size;
+	char tag[37];            /* the daemon's name for the share, or "" */
+	uint32_t proto_major;    /* FUSE version agreed on */
+	uint32_t proto_minor;
+	uint64_t fuse_flags;     /* INIT flags agreed on, bits 0..63 */
+	uint64_t virtio_features;
+	uint64_t vhost_features; /* protocol features */
+	uint32_t request_queues;
+	uint32_t max_read_bytes;
+	uint32_t max_write_bytes;
+	int dax;                 /* 1: on */
+	char dax_why[200];       /* why not, a sentence; "" if on */
+	int embedded;            /* 1: the daemon is our child */
+	char sandbox[24];        /* of an embedded daemon, as it reported */
+	int readonly;            /* 1: an embedded daemon serves read-only */
+	int64_t daemon_pid;      /* embedded or by SO_PEERCRED; 0: unknown */
+	int alive;               /* 0: the session is dead */
+	uint64_t range_bytes;
+	uint64_t window_bytes;
+	uint64_t ranges;
+	uint64_t free_ranges;
+	uint64_t mappings;
+	uint64_t pinned_ranges;
+	uint64_t hits;           /* I/O steps served by the window alone */
+	uint64_t misses;
+	uint64_t setups;         /* SETUPMAPPING answered */
+	uint64_t setup_errors;
+	uint64_t upgrades;
+	uint64_t reclaimed;
+	uint64_t prefetched;
+	uint64_t bypassed;       /* steps sent by message instead */
+	uint64_t faults;         /* copies stopped by foreign truncation */
+	uint64_t window_read_bytes;
+	uint64_t window_write_bytes;
+	uint64_t message_read_bytes;
+	uint64_t message_write_bytes;
+	uint64_t requests;       /* FUSE requests sent */
+	uint64_t forgets;        /* nodes given back */
+	uint64_t sleeps;         /* waits that outlasted polling */
+	uint64_t inodes;         /* known now */
+	uint64_t open_files;
+};
+
+/* Fill *@info. -EINVAL if its size is 0. Does not block. */
+ORIEL_API int oriel_info(struct oriel_session *s, struct oriel_info *info);
+
+/*
+ * The window as characters, one a range: '.' free, 'r' mapped read-only, 'w'
+ * writable, uppercase if used lately, '#' pinned. Writes at most @len bytes (no
+ * NUL), returns the number of ranges (0: no window). Does not block.
+ */
+ORIEL_API size_t oriel_window_picture(struct oriel_session *s, char *buf,
+				      size_t len);
+
+/* Name of INIT flag bit @bit (0..63), or NULL. For reports. */
+ORIEL_API const char *oriel_fuse_flag_name(unsigned bit);
+
+/* Log lines of the library. @level: 0 off, 1 error, 2 warn, 3 info, 4 debug.
+ * Process wide; @fn may be called from any thread. Default: silent. */
+ORIEL_API void oriel_set_log(int level,
+			     void (*fn)(void *ctx, int level, const char *text),
+			     void *ctx);
+
+/* ---------------------------------------------------------- open files */
+
+/*
+ * Open @path with the flags of open(2): O_RDONLY, O_WRONLY or O_RDWR, and
+ * O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW, O_SYNC,
+ * O_DSYNC, O_NOATIME; others are -EINVAL. @mode as there (the process's umask
+ * is not applied). *@ret is freed by oriel_close().
+ * Errors also: -EEXIST, -EISDIR, -ENXIO (a socket, FIFO or device: never
+ * opened), -EMFILE/-ENFILE (the daemon is out of descriptors), -ETXTBSY.
+ */
+ORIEL_API int oriel_open(struct oriel_session *s, const char *path, int flags,
+			 mode_t mode, struct oriel_file **ret);
+
+/*
+ * Close. Timestamps owed for window writes are settled first (see
+ * oriel_pwrite()). The file is freed whatever is returned; NULL is fine.
+ * Errors: what the daemon's flush said (-EIO, -ENOSPC, -EDQUOT): data written
+ * earlier may be lost.
+ */
+ORIEL_API int oriel_close(struct oriel_file *f);
+
+/*
+ * Read at most @len bytes at offset @off (bytes). Short only at the end of the
+ * file. Returns the count, 0 at or past the end.
+ * Errors: -EBADF (not open for reading), -EINVAL (@off < 0, or @off + @len
+ * over 2^63 - 1), -EISDIR, -EIO, -EFAULT is not detected: a bad @buf crashes.
+ */
+ORIEL_API ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len,
+			      off_t off);
+
+/*
+ * Write @len bytes at @off (with O_APPEND: at the end). A write that ends past
+ * the end of the file goes as one message per oriel_info.max_write_bytes, so
+ * that data and size change together; one that overwrites goes through the
+ * window. Returns the count; short only when part went in and then something
+ * failed (disk full).
+ * Window writes show in mtime and ctime at the next stat, fsync or close here;
+ * they clear set-uid and set-gid bits as write(2) does.
+ * Errors: -EBADF, -EINVAL, -EFBIG, -ENOSPC, -EDQUOT, -EROFS, -EIO.
+ */
+ORIEL_API ssize_t oriel_pwrite(struct oriel_file *f, const void *buf,
+			       size_t len, off_t off);
+
+/* Scatter and gather; as pread/pwrite of the concatenation. @n_iov 0..1024. */
+ORIEL_API ssize_t oriel_preadv(struct oriel_file *f, const struct iovec *iov,
+			       int n_iov, off_t off);
+ORIEL_API ssize_t oriel_pwritev(struct oriel_file *f, const struct iovec *iov,
+				int n_iov, off_t off);
+
+/*
+ * The same, but never blocking: what the window can serve at once is served
+ * (possibly short), otherwise -EAGAIN: a lock, a free range or a round trip
+ * would have to be waited for. An extending write is always -EAGAIN.
+ */
+ORIEL_API ssize_t oriel_pread_nowait(struct oriel_file *f, void *buf,
+				     size_t len, off_t off);
+ORIEL_API ssize_t oriel_pwrite_nowait(struct oriel_file *f, const void *buf,
+				      size_t len, off_t off);
+
+#define ORIEL_MAP_READ 1u
+#define ORIEL_MAP_WRITE 2u
+
+/*
+ * A pointer to @len bytes of the file at @off, in the window, without a copy;
+ * contiguous across ranges. The ranges stay pinned until oriel_unmap(); the
+ * pointer is invalid after that and after oriel_disconnect(), but outlives
+ * oriel_close(@f). Reads and writes through it are those of mmap(MAP_SHARED):
+ * coherent with everybody, mtime settled as for oriel_pwrite(). Touching bytes
+ * past the end of the file's last page raises SIGBUS, also when somebody
+ * truncates the file later: use oriel_copy() where that can happen.
+ * Errors: -ENODEV (no window, or this file is not in it), -EINVAL (@len 0,
+ * @off < 0, starts at or past the end of the file), -EACCES (WRITE on a file
+ * not open for writing), -ENOSPC (window too full or too small).
+ */
+ORIEL_API int oriel_map(struct oriel_file *f, off_t off, size_t len,
+			unsigned prot, struct oriel_mapping **ret_map,
+			void **ret_ptr);
+
+/* Let go. NULL is fine. Never fails, does not block. */
+ORIEL_API void oriel_unmap(struct oriel_mapping *m);
+
+/* Copy from or to mapped bytes; a truncation by others makes it short instead
+ * of raising SIGBUS. Returns the bytes copied. Does not block. */
+ORIEL_API size_t oriel_copy(void *dst, const void *src, size_t len,
+			    struct oriel_mapping *m);
+
+/* Data (and with fsync metadata) of @f to stable storage, window writes
+ * included. Errors: -EIO, -ENOSPC: something written earlier is lost. */
+ORIEL_API int oriel_fsync(struct oriel_file *f);
+ORIEL_API int oriel_fdatasync(struct oriel_file *f);
+
+/* Everything of the share to stable storage. */
+ORIEL_API int oriel_sync(struct oriel_session *s);
+
+/* Set the size, bytes. Bytes beyond the old end read as zeros.
+ * Errors: -EBADF, -EINVAL (negative), -EFBIG, -ENOSPC. */
+ORIEL_API int oriel_ftruncate(struct oriel_file *f, off_t size);
+
+/* fallocate(2) with its FALLOC_FL_* modes; -EOPNOTSUPP where the file system
+ * or the daemon cannot. */
+ORIEL_API int oriel_fallocate(struct oriel_file *f, int mode, off_t off,
+			      off_t len);
+
+/* SEEK_DATA or SEEK_HOLE from @off, or SEEK_END (@off added to the size).
+ * Returns an offset; -ENXIO past the end. There is no file position. */
+ORIEL_API off_t oriel_lseek(struct oriel_file *f, off_t off, int whence);
+
+/* Copy @len bytes between two files of one session inside the daemon. Returns
+ * the count (may be short); -EXDEV for two sessions, -EOPNOTSUPP. */
+ORIEL_API ssize_t oriel_copy_file_range(struct oriel_file *in, off_t off_in,
+					struct oriel_file *out, off_t off_out,
+					size_t len);
+
+/* The session a file belongs to. */
+ORIEL_API struct oriel_session *oriel_file_session(const struct oriel_file *f);
+
+/* ---------------------------------------------------------- attributes */
+
+#define ORIEL_NOFOLLOW 0x100u   /* of the last component */
+#define ORIEL_FORCE_SYNC 0x200u /* ask the daemon even if we know */
+
+struct oriel_stat {
+	uint64_t ino;
+	uint64_t size;    /* bytes */
+	uint64_t blocks;  /* 512-byte units */
+	uint32_t mode;    /* type and permissions */
+	uint32_t nlink;
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t rdev_major;
+	uint32_t rdev_minor;
+	uint32_t blksize; /* bytes */
+	uint32_t dax;     /* 1: reads of this file go through the window */
+	struct timespec atime;
+	struct timespec mtime;
+	struct timespec ctime;
+};
+
+/* @flags: ORIEL_NOFOLLOW, ORIEL_FORCE_SYNC. A path is always asked for. */
+ORIEL_API int oriel_stat(struct oriel_session *s, const char *path,
+			 unsigned flags, struct oriel_stat *ret);
+/* @flags: ORIEL_FORCE_SYNC; without it no message while attributes are valid. */
+ORIEL_API int oriel_fstat(struct oriel_file *f, unsigned flags,
+			  struct oriel_stat *ret);
+
+#define ORIEL_SET_MODE 1u
+#define ORIEL_SET_UID 2u
+#define ORIEL_SET_GID 4u
+#define ORIEL_SET_SIZE 8u
+#define ORIEL_SET_ATIME 16u /* tv_nsec may be UTIME_NOW */
+#define ORIEL_SET_MTIME 32u
+
+struct oriel_setattr {
+	uint32_t mask; /* ORIEL_SET_* */
+	uint32_t mode; /* permissions only */
+	uint32_t uid;
+	uint32_t gid;
+	uint64_t size; /* bytes */
+	struct timespec atime;
+	struct timespec mtime;
+};
+
+/* Change what @set->mask names, in one request. @flags: ORIEL_NOFOLLOW.
+ * Errors: -EPERM, -EINVAL (unknown bit in the mask), those of ftruncate. */
+ORIEL_API int oriel_setattr(struct oriel_session *s, const char *path,
+			    unsigned flags, const struct oriel_setattr *set);
+ORIEL_API int oriel_fsetattr(struct oriel_file *f,
+			     const struct oriel_setattr *set);
+/* Shorthands of oriel_setattr(). */
+ORIEL_API int oriel_truncate(struct oriel_session *s, const char *path,
+			     off_t size);
+ORIEL_API int oriel_chmod(struct oriel_session *s, const char *path,
+			  mode_t mode);
+ORIEL_API int oriel_chown(struct oriel_session *s, const char *path, uid_t uid,
+			  gid_t gid, unsigned flags);
+ORIEL_API int oriel_utimens(struct oriel_session *s, const char *path,
+			    const struct timespec times[2], unsigned flags);
+
+ORIEL_API int oriel_statfs(struct oriel_session *s, const char *path,
+			   struct statvfs *ret);
+
+/* --------------------------------------------------------------- names */
+
+ORIEL_API int oriel_mkdir(struct oriel_session *s, const char *path,
+			  mode_t mode);
+/* S_IFREG, S_IFIFO, S_IFSOCK, or with privilege S_IFCHR and S_IFBLK. */
+ORIEL_API int oriel_mknod(struct oriel_session *s, const char *path,
+			  mode_t mode, dev_t dev);
+ORIEL_API int oriel_symlink(struct oriel_session *s, const char *target,
+			    const char *path);
+/* Writes at most @len bytes without NUL; returns the target's full length. */
+ORIEL_API ssize_t oriel_readlink(struct oriel_session *s, const char *path,
+				 char *buf, size_t len);
+/* @path becomes another name of @old (not followed if it is a link). */
+ORIEL_API int oriel_link(struct oriel_session *s, const char *old,
+			 const char *path);
+ORIEL_API int oriel_unlink(struct oriel_session *s, const char *path);
+ORIEL_API int oriel_rmdir(struct oriel_session *s, const char *path);
+/* @flags: 0, or RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT. */
+ORIEL_API int oriel_rename(struct oriel_session *s, const char *old,
+			   const char *path, unsigned flags);
+
+/* --------------------------------------------------------- directories */
+
+struct oriel_dirent {
+	uint64_t ino;
+	uint64_t off;     /* cookie: oriel_seekdir() continues after it */
+	uint32_t type;    /* DT_* */
+	uint32_t namelen; /* bytes */
+	const char *name; /* NUL-terminated; valid until the next call on @d */
+	int has_stat;     /* 1: @st is filled */
+	struct oriel_stat st;
+};
+
+/* Opaque. A directory being read; one thread at a time. */
+struct oriel_dir;
+
+#define ORIEL_DIR_STAT 1u /* fetch attributes along (READDIRPLUS) */
+
+ORIEL_API int oriel_opendir(struct oriel_session *s, const char *path,
+			    unsigned flags, struct oriel_dir **ret);
+/* 1 with *@ret filled ("." and ".." included), 0 at the end, or -errno. */
+ORIEL_API int oriel_readdir(struct oriel_dir *d, struct oriel_dirent *ret);
+/* Continue after the entry with cookie @off; 0: from the start. No message. */
+ORIEL_API void oriel_seekdir(struct oriel_dir *d, uint64_t off);
+ORIEL_API int oriel_fsyncdir(struct oriel_dir *d);
+ORIEL_API void oriel_closedir(struct oriel_dir *d); /* NULL is fine */
+
+/* ------------------------------------------------- extended attributes */
+
+/* As getxattr(2): @len 0 asks for the size. -ERANGE, -ENODATA, -EOPNOTSUPP. */
+ORIEL_API ssize_t oriel_getxattr(struct oriel_session *s, const char *path,
+				 const char *name, void *buf, size_t len,
+				 unsigned flags);
+ORIEL_API ssize_t oriel_listxattr(struct oriel_session *s, const char *path,
+				  char *buf, size_t len, unsigned flags);
+/* @xflags: 0, XATTR_CREATE or XATTR_REPLACE. */
+ORIEL_API int oriel_setxattr(struct oriel_session *s, const char *path,
+			     const char *name, const void *value, size_t len,
+			     int xflags, unsigned flags);
+ORIEL_API int oriel_removexattr(struct oriel_session *s, const char *path,
+				const char *name, unsigned flags);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Atomics. Two families:
+ *
+ *  - ordinary shared variables of our own: C11 <stdatomic.h>, used directly;
+ *    each acquire names its release in a comment;
+ *  - memory shared with a peer (rings): shm_load_*() and shm_store_*(), single
+ *    accesses on plain integers that the compiler may neither repeat nor tear.
+ *    A value loaded so is a copy: check the copy, never load again.
+ */
+#ifndef ORIEL_BASE_ATOMIC_H
+#define ORIEL_BASE_ATOMIC_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+static inline uint16_t shm_load_u16(const uint16_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline uint32_t shm_load_u32(const uint32_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t shm_load_u64(const uint64_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline uint16_t shm_load_acquire_u16(const uint16_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static inline void shm_store_u16(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+static inline void shm_store_u32(uint32_t *p, uint32_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+static inline void shm_store_u64(uint64_t *p, uint64_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+static inline void shm_store_release_u16(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+}
+
+/* Full barrier: orders a store to shared memory before a later load of it. */
+static inline void shm_full_barrier(void)
+{
+#if defined(__SANITIZE_THREAD__)
+	/* TSan knows no fences; a dummy read-modify-write means the same. */
+	static uint32_t dummy;
+
+	__atomic_fetch_add(&dummy, 0, __ATOMIC_SEQ_CST);
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* Tell the processor that this is a spin loop. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+#endif

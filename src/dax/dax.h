@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The DAX engine: a window of shared memory cut into ranges, an interval tree
+ * of mappings per inode, and copies through them that survive truncation by
+ * others. It knows no socket and no file: its owner maps and unmaps.
+ *
+ * THEORY OF OPERATION is at the head of dax.c: objects, life of a mapping,
+ * invariants, lock order, why lookups need no lock, what reclaim may take.
+ *
+ * Contract: the rows A1-A19, A25-A27 and B1-B7, B11, B12 of the DAX client
+ * contract (docs/design/dax.md).
+ *
+ * Thread rule: any thread, any function, except where it says otherwise.
+ */
+#ifndef ORIEL_DAX_DAX_H
+#define ORIEL_DAX_DAX_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "base/itree.h"
+#include "base/list.h"
+#include "base/util.h"
+
+struct dax_window;  /* one per session; opaque */
+struct dax_inode;   /* one per regular file; below, so that it can be embedded */
+struct dax_mapping; /* a file range tied to one or more window ranges */
+struct dax_index;   /* what lock-free lookups walk */
+
+enum dax_intent {
+	DAX_READ,
+	DAX_WRITE,
+};
+
+/* What the owner is asked to do; offsets and lengths are bytes, multiples of
+ * the range size. */
+struct dax_map_request {
+	void *file;        /* dax_inode.file */
+	uint64_t fh;       /* open handle, or UINT64_MAX */
+	uint64_t file_off;
+	uint64_t window_off;
+	uint64_t len;
+	bool writable;
+};
+
+struct dax_unmap_request {
+	uint64_t window_off;
+	uint64_t len;
+};
+
+struct dax_owner_ops {
+	/*
+	 * Make the file range appear at the window offset (SETUPMAPPING). Blocks
+	 * for a round trip; called with the inode's dax lock held for writing.
+	 * 0 or -errno. -ENOSYS: never again, the session has no DAX.
+	 */
+	int (*map)(void *owner, const struct dax_map_request *req);
+	/*
+	 * Undo @n mappings of one file (REMOVEMAPPING). Same context. An error
+	 * is logged by the owner and ignored here: the ranges are usable again.
+	 */
+	int (*unmap)(void *owner, void *file,
+		     const struct dax_unmap_request *reqs, unsigned n);
+	/* Is the session still connected? If not, nothing is asked any more. */
+	bool (*is_connected)(void *owner);
+	/*
+	 * Keep @file alive across a reclaim of its mappings by another thread /
+	 * let it go again. get() false: it is being torn down, skip it.
+	 */
+	bool (*file_get)(void *owner, void *file);
+	void (*file_put)(void *owner, void *file);
+};
+
+struct dax_config {
+	unsigned char *base;   /* the window; range-aligned where possible */
+	uint64_t bytes;        /* rounded down to whole ranges */
+	uint64_t range_bytes;  /* power of two; default 2 MiB */
+	/*
+	 * Files shorter than this go by message (row B12); 0: all are mapped.
+	 */
+	uint64_t small_file_bytes;
+	/*
+	 * Admission (row B2): with no free range, a missing range is only set up
+	 * (by evicting another) after this many touches; until then DAX_BYPASS.
+	 * 0: always set up.
+	 */
+	unsigned admit_touches;
+	bool replace_in_place; /* the peer replaces an exact overlap: upgrade
+				  without unmapping first */
+	bool background;       /* run a reclaim and prefetch thread on demand */
+	const struct dax_owner_ops *ops;
+	void *owner;
+};
+
+/* Monotonic counters; a snapshot, each read once. */
+struct dax_stats {
+	uint64_t ranges;        /* in the window */
+	uint64_t free_ranges;   /* now */
+	uint64_t mappings;      /* now */
+	uint64_t pinned;        /* ranges pinned by dax_pin(), now */
+	uint64_t hits;          /* I/O steps answered by a lookup. Counted per
+				   thread, summed here: no shared line written */
+	uint64_t misses;        /* lookups that found nothing below the size */
+	uint64_t setups;        /* map requests that succeeded */
+	uint64_t setup_errors;
+	uint64_t races_lost;    /* found set up by another thread on the second
+				   look */
+	uint64_t upgrades;      /* read-only to writable */
+	uint64_t reclaimed;     /* ranges taken back, background and inline */
+	uint64_t reclaimed_inline;
+	uint64_t prefetched;    /* ranges set up ahead of a reader */
+	uint64_t bypassed;      /* steps sent by message: admission, small file,
+				   no range */
+	uint64_t faults;        /* copies stopped by a fault (truncation) */
+	uint64_t bytes_read;    /* through the window */
+	uint64_t bytes_written;
+};
+
+/* Embedded in the owner's inode; fields are private to src/dax. */
+struct dax_inode {
+	struct dax_window *window; /* NULL: this file is not DAX */
+	void *file;                /* the owner's, for the callbacks */
+	pthread_rwlock_t lock;     /* guards tree and n_mappings */
+	struct itree tree;         /* of dax_mapping.node */
+	size_t n_mappings;
+	struct dax_index *_Atomic index; /* derived from tree; see dax.c */
+	_Atomic uint64_t next_seq; /* end of the last read: sequential hint */
+};
+
+/* 0, -ENOMEM, -EINVAL (range size not a power of two, no whole range). */
+ORIEL_MUST_CHECK int dax_window_new(const struct dax_config *cfg,
+				    struct dax_window **ret);
+/* No inode may have mappings and no thread may be inside. NULL is fine. */
+void dax_window_free(struct dax_window *w);
+void dax_window_stats(const struct dax_window *w, struct dax_stats *ret);
+uint64_t dax_window_range_bytes(const struct dax_window *w);
+
+/*
+ * One character a range, for pictures: '.' free, 'r' mapped for reading, 'w'
+ * writable, uppercase when referenced since reclaim last looked, '#' pinned.
+ * Fills at most @len bytes, returns the number of ranges.
+ */
+size_t dax_window_picture(struct dax_window *w, char *buf, size_t len);
+
+/* @w NULL: a file without DAX; all other calls then say DAX_BYPASS. */
+void dax_inode_init(struct dax_inode *di, struct dax_window *w, void *file);
+/*
+ * The file leaves the client (row A25): every mapping goes, REMOVEMAPPING is
+ * sent batched if still connected. No pins may be left (asserted) and no other
+ * thread may use @di.
+ */
+void dax_inode_done(struct dax_inode *di);
+
+/* Why dax_read() or dax_write() stopped. */
+enum dax_stop {
+	DAX_DONE,   /* all bytes asked for below @size were copied */
+	DAX_BYPASS, /* the next dax_result.bypass_bytes go by message */
+	DAX_FAULT,  /* somebody truncated the file: refresh the size, look again */
+	DAX_AGAIN,  /* DAX_NOWAIT and it would have blocked */
+	DAX_ERROR,  /* dax_result.err */
+};
+
+struct dax_result {
+	size_t done; /* bytes copied, from the start, always valid */
+	enum dax_stop stop;
+	size_t bypass_bytes; /* DAX_BYPASS: up to the end of this range */
+	int err;             /* DAX_ERROR: -errno */
+};
+
+#define DAX_NOWAIT 1u /* no round trip, no waiting for locks or ranges */
+
+/*
+ * Copy [@pos, min(@pos + @len, @size)) out of / into the file through the
+ * window, setting up what is missing. @size is the file's size as the owner
+ * knows it; bytes at or past it are the owner's business (hole, row A13; a
+ * write there is DAX_ERROR -EIO, row A16). A copy that faults stops there.
+ * @fh as in dax_map_request. Hits take no lock and make no system call.
+ */
+void dax_read(struct dax_inode *di, void *buf, size_t len, uint64_t pos,
+	      uint64_t size, uint64_t fh, unsigned flags,
+	      struct dax_result *ret);
+void dax_write(struct dax_inode *di, const void *buf, size_t len, uint64_t pos,
+	       uint64_t size, uint64_t fh, unsigned flags,
+	       struct dax_result *ret);
+
+/* A pinned, contiguous view of the file; see dax_pin(). */
+struct dax_pin {
+	struct dax_mapping *mapping;
+	void *ptr; /* the byte at @pos */
+};
+
+/*
+ * Pin [@pos, @pos + @len) contiguously in the window: an existing mapping that
+ * covers it, or a new one over as many adjacent ranges as it takes. Pinned
+ * ranges are never reclaimed. 0; -ENOSPC: not enough adjacent ranges even after
+ * reclaim; -ENODEV: the file is not DAX; -EAGAIN with DAX_NOWAIT; or the
+ * owner's error.
+ */
+ORIEL_MUST_CHECK int dax_pin(struct dax_inode *di, uint64_t pos, uint64_t len,
+			     enum dax_intent intent, uint64_t fh,
+			     unsigned flags, struct dax_pin *ret);
+void dax_unpin(struct dax_inode *di, struct dax_pin *pin);
+
+/*
+ * The file shrank to @size or a hole was punched in [@pos, @pos + @len): forget
+ * what is derived from the old content (sequential hints, touch counts).
+ * Mappings stay: they show the page cache, which is already right (row B6).
+ */
+void dax_inode_invalidate(struct dax_inode *di, uint64_t pos, uint64_t len);
+
+/* Give back every idle range of @di now / of the whole window (tests, idle). */
+void dax_inode_shrink(struct dax_inode *di);
+void dax_window_shrink(struct dax_window *w);
+
+/* Whole-structure check; for tests, with no other thread inside. */
+bool dax_window_is_valid(struct dax_window *w);
+
+#endif

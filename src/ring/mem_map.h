@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The memory table of a vhost-user connection: which pieces of the driver's
+ * memory are mapped here, and the only functions that turn an address of the
+ * driver into a pointer. Both take the length, so that no caller can forget
+ * the bound.
+ *
+ * A map is immutable once published and counted by references: the thread that
+ * reads the control channel replaces it while queue threads still use the old
+ * one. Any thread.
+ */
+#ifndef ORIEL_RING_MEM_MAP_H
+#define ORIEL_RING_MEM_MAP_H
+
+#include <stdatomic.h>
+
+#include "base/util.h"
+
+#define MEM_MAP_MAX_REGIONS 512
+
+/* One mapped region. [host, host + size) is readable and writable. */
+struct mem_region {
+	uint64_t gpa;      /* address in descriptors */
+	uint64_t uaddr;    /* address in SET_VRING_ADDR (the driver's own) */
+	uint64_t size;     /* bytes */
+	unsigned char *host;
+	void *map_base;    /* what munmap() gets; NULL: not ours to unmap */
+	uint64_t map_size;
+	_Atomic unsigned *map_refs; /* maps sharing this mmap; NULL if none */
+};
+
+struct mem_map {
+	_Atomic unsigned refs;
+	unsigned n_regions;
+	struct mem_region regions[];
+};
+
+/*
+ * A map with the regions of @old (may be NULL) plus room for @n_new more, which
+ * the caller fills in before publishing. *@ret has one reference.
+ * Returns 0 or -ENOMEM, -E2BIG over MEM_MAP_MAX_REGIONS.
+ */
+ORIEL_MUST_CHECK int mem_map_new(const struct mem_map *old, unsigned n_new,
+				 struct mem_map **ret);
+
+/*
+ * mmap @fd at @fd_off for @size bytes and describe it as @r. The descriptor
+ * stays the caller's. Fails with -EINVAL on a zero size, on wrap-around of
+ * gpa, uaddr or offset, or if the file is shorter than @fd_off + @size.
+ */
+ORIEL_MUST_CHECK int mem_region_map(struct mem_region *r, int fd,
+				    uint64_t fd_off, uint64_t gpa,
+				    uint64_t uaddr, uint64_t size);
+
+void mem_map_ref(struct mem_map *m);
+/* NULL is fine. The last reference unmaps. */
+void mem_map_unref(struct mem_map *m);
+
+/* NULL if [@gpa, @gpa + @len) is not wholly inside one region. */
+void *mem_map_gpa(const struct mem_map *m, uint64_t gpa, uint64_t len);
+void *mem_map_uaddr(const struct mem_map *m, uint64_t uaddr, uint64_t len);
+
+/* Would @r overlap a region of @m in guest addresses? */
+bool mem_map_overlaps(const struct mem_map *m, uint64_t gpa, uint64_t size);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The FUSE server: a share (a directory, its policy, its inode table) and
+ * sessions on it (handles, mappings, lookup counts of one client).
+ *
+ * Threads: a share may be used by any number of sessions at once. One session's
+ * server_session_handle() may be called from several queue threads at once.
+ */
+#ifndef ORIEL_SERVER_SERVER_H
+#define ORIEL_SERVER_SERVER_H
+
+#include <sys/uio.h>
+
+#include "base/util.h"
+
+struct server_share;   /* opaque; counted */
+struct server_session; /* opaque */
+
+enum server_cache {
+	SERVER_CACHE_AUTO,   /* timeouts of 1 s */
+	SERVER_CACHE_ALWAYS, /* 86400 s */
+	SERVER_CACHE_NEVER,  /* 0 */
+};
+
+struct server_share_config {
+	int root_fd;      /* the directory, O_PATH or O_RDONLY; dup'ed */
+	int proc_fd;      /* /proc/self/fd of this process, opened before any
+			     sandbox closed; dup'ed */
+	bool readonly;
+	bool xattr;
+	enum server_cache cache;
+	uint64_t dax_min_bytes; /* smaller files are not FUSE_ATTR_DAX */
+};
+
+/* How a session reaches the DAX window; all NULL-able as a whole. Calls come
+ * from within server_session_handle(), on its thread. */
+struct server_window_ops {
+	/* As vhost_backend_map/unmap. */
+	int (*map)(void *ctx, int fd, uint64_t fd_off, uint64_t shm_off,
+		   uint64_t len, bool writable);
+	int (*unmap)(void *ctx, uint64_t shm_off, uint64_t len);
+};
+
+struct server_session_config {
+	uint64_t window_bytes; /* 0: none */
+	const struct server_window_ops *window_ops;
+	void *window_ctx;
+};
+
+ORIEL_MUST_CHECK int server_share_new(const struct server_share_config *cfg,
+				      struct server_share **ret);
+void server_share_ref(struct server_share *sh);
+void server_share_unref(struct server_share *sh); /* NULL is fine */
+
+ORIEL_MUST_CHECK int server_session_new(struct server_share *sh,
+					const struct server_session_config *cfg,
+					struct server_session **ret);
+/* Every handle, lookup count and mapping of the session goes. NULL is fine. */
+void server_session_free(struct server_session *s);
+/* The same without freeing: the device was reset; the next request is INIT. */
+void server_session_reset(struct server_session *s);
+
+/*
+ * Serve one FUSE request: @out (n_out pieces, readable, in the client's memory:
+ * copied once, then checked) to @in (n_in pieces, writable). Returns the bytes
+ * written to @in (0 for FORGET), or -EPROTO when the request is too broken to
+ * be answered (no whole header, no room for a reply header).
+ */
+ssize_t server_session_handle(struct server_session *s, unsigned queue,
+			      const struct iovec *out, unsigned n_out,
+			      const struct iovec *in, unsigned n_in);
+
+/* For tests, statistics and leak checks; each counted now or since start. */
+struct server_stats {
+	uint64_t inodes;   /* in the share's table */
+	uint64_t fds;      /* descriptors held by table and handles */
+	uint64_t handles;  /* open files and directories, all sessions */
+	uint64_t mappings; /* window mappings, all sessions */
+	uint64_t sessions;
+	uint64_t requests;
+	uint64_t ops[64];  /* by FUSE opcode (63: all above) */
+};
+void server_share_stats(struct server_share *sh, struct server_stats *ret);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost-user back end: one connection from a front end, served by its own
+ * threads: the caller's thread reads the main channel, one thread a queue pops
+ * and handles chains, and the back-end channel is written by whichever queue
+ * thread maps. They never wait for each other in a circle: a queue thread that
+ * waits for the answer to SHMEM_MAP holds no lock the main channel needs.
+ *
+ * A queue thread polls its ring for poll_ns after the last request, then asks
+ * for kicks and sleeps: an idle session costs no processor time.
+ */
+#ifndef ORIEL_VHOST_BACKEND_H
+#define ORIEL_VHOST_BACKEND_H
+
+#include "base/util.h"
+#include "ring/ring_device.h"
+
+struct vhost_backend; /* opaque */
+
+struct vhost_backend_ops {
+	/*
+	 * Handle one chain of queue @queue (0: hiprio), on that queue's thread.
+	 * Fill the writable part, set *@ret_written. A negative return means the
+	 * driver broke the protocol: the queue is stopped.
+	 */
+	int (*handle)(void *ctx, unsigned queue, struct ring_chain *chain,
+		      uint32_t *ret_written);
+	/*
+	 * Called on queue @queue's thread when it starts and ends; may be NULL.
+	 */
+	void (*thread_start)(void *ctx, unsigned queue);
+	void (*thread_stop)(void *ctx, unsigned queue);
+	/*
+	 * The front end has reset the device or gone: no queue is running. All
+	 * SHMEM mappings are already considered gone by the front end.
+	 */
+	void (*reset)(void *ctx);
+};
+
+struct vhost_backend_config {
+	int sock;                /* connected; closed by run() */
+	unsigned request_queues; /* offered */
+	uint64_t window_bytes;   /* 0: no SHMEM */
+	char tag[37];
+	uint64_t poll_ns;        /* busy polling after the last request */
+	bool mem_slots;          /* offer CONFIGURE_MEM_SLOTS */
+	const struct vhost_backend_ops *ops;
+	void *ctx;
+};
+
+/* Copies @cfg; @cfg->sock belongs to the back end on success. 0 or -errno. */
+ORIEL_MUST_CHECK int vhost_backend_new(const struct vhost_backend_config *cfg,
+				       struct vhost_backend **ret);
+
+/*
+ * Serve the connection until the peer leaves (0), breaks the protocol (-EPROTO,
+ * logged with the message's name and values) or vhost_backend_stop() is called
+ * (-ECANCELED). All queue threads have ended and ops->reset() was called when
+ * it returns. Once per object.
+ */
+ORIEL_MUST_CHECK int vhost_backend_run(struct vhost_backend *be);
+
+/* Make run() return soon. Any thread; async-signal-safe. */
+void vhost_backend_stop(struct vhost_backend *be);
+
+/* After run() has returned (or was never called). NULL is fine. */
+void vhost_backend_free(struct vhost_backend *be);
+
+/* Did the front end agree to SHMEM and give us a back-end channel? */
+bool vhost_backend_has_shmem(const struct vhost_backend *be);
+
+/*
+ * Ask the front end to map [@fd_off, @fd_off + @len) of @fd at @shm_off of the
+ * window / to unmap exactly that. Blocks until it answered (always with
+ * NEED_REPLY), five seconds at most. Queue threads only. The descriptor stays
+ * the caller's. Returns 0, the front end's refusal as -EFAULT or its negative
+ * errno, -ENOTCONN, -ETIMEDOUT.
+ */
+ORIEL_MUST_CHECK int vhost_backend_map(struct vhost_backend *be, int fd,
+				       uint64_t fd_off, uint64_t shm_off,
+				       uint64_t len, bool writable);
+ORIEL_MUST_CHECK int vhost_backend_unmap(struct vhost_backend *be,
+					 uint64_t shm_off, uint64_t len);
+
+#endif

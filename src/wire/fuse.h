@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The FUSE wire: the layouts are those of <linux/fuse.h>; here are the things
+ * that header does not have: names, bounds, safe walking of variable parts.
+ * No I/O, no state.
+ */
+#ifndef ORIEL_WIRE_FUSE_H
+#define ORIEL_WIRE_FUSE_H
+
+#include <linux/fuse.h>
+#include <sys/types.h>
+
+#include "base/util.h"
+
+/* Newest minor we know (header of Debian 12); the lower of the two wins. */
+#define FUSE_WIRE_MINOR 38u
+
+/* Largest read or write of one request, and the directory buffer. */
+#define FUSE_WIRE_MAX_WRITE (1u << 20)
+#define FUSE_WIRE_NAME_MAX 255u
+#define FUSE_WIRE_PATH_MAX 4096u /* symlink target, with NUL */
+#define FUSE_WIRE_XATTR_NAME_MAX 255u
+#define FUSE_WIRE_XATTR_SIZE_MAX 65536u
+
+/* "fh" of SETUPMAPPING when no open handle is at hand. */
+#define FUSE_WIRE_NO_FH UINT64_MAX
+
+_Static_assert(sizeof(struct fuse_in_header) == 40, "fuse.h");
+_Static_assert(sizeof(struct fuse_out_header) == 16, "fuse.h");
+_Static_assert(sizeof(struct fuse_attr) == 88, "fuse.h");
+_Static_assert(sizeof(struct fuse_entry_out) == 128, "fuse.h");
+_Static_assert(sizeof(struct fuse_init_out) == 64, "fuse.h");
+_Static_assert(sizeof(struct fuse_setupmapping_in) == 40, "fuse.h");
+_Static_assert(sizeof(struct fuse_removemapping_in) == 4, "fuse.h");
+_Static_assert(sizeof(struct fuse_removemapping_one) == 16, "fuse.h");
+
+/* "LOOKUP", ...; "unknown". */
+const char *fuse_opcode_name(uint32_t opcode);
+
+/*
+ * Take the NUL-terminated string at *@pos of @buf (@len bytes); *@pos moves
+ * past the NUL. Returns 0 and *@ret (into @buf), or -EINVAL when no NUL is
+ * inside the buffer.
+ */
+ORIEL_MUST_CHECK int fuse_take_string(const char *buf, size_t len, size_t *pos,
+				      const char **ret);
+
+/*
+ * A name of one directory entry as a peer gave it: not empty, not "." or "..",
+ * no '/', at most FUSE_WIRE_NAME_MAX bytes. 0, -EINVAL, or -ENAMETOOLONG.
+ */
+ORIEL_MUST_CHECK int fuse_check_name(const char *name);
+
+/* One decoded entry of a READDIR or READDIRPLUS buffer. */
+struct fuse_dirent_view {
+	uint64_t ino;
+	uint64_t off;  /* where to continue after this entry */
+	uint32_t type; /* DT_* */
+	const char *name; /* not terminated; @namelen bytes, into the buffer */
+	uint32_t namelen;
+	struct fuse_entry_out entry; /* a copy; zero unless plus */
+};
+
+/*
+ * Decode the entry at *@pos of a reply buffer of @len bytes; *@pos moves to
+ * the next one. 1: decoded; 0: end; -EPROTO: cut short, empty name, name with
+ * '/' or NUL, name over FUSE_WIRE_NAME_MAX.
+ */
+ORIEL_MUST_CHECK int fuse_next_dirent(const void *buf, size_t len, size_t *pos,
+				      bool plus, struct fuse_dirent_view *ret);
+
+/*
+ * Append an entry at *@pos of a reply buffer of @size bytes (zero padded to 8).
+ * @entry NULL: READDIR, else READDIRPLUS. Returns 0 and moves *@pos, or
+ * -ENOSPC with nothing written.
+ */
+ORIEL_MUST_CHECK int fuse_put_dirent(void *buf, size_t size, size_t *pos,
+				     uint64_t ino, uint64_t off, uint32_t type,
+				     const char *name, size_t namelen,
+				     const struct fuse_entry_out *entry);
+
+#endif
