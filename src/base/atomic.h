@@ -14,6 +14,18 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+/* ThreadSanitizer: 1 or 0. It understands atomic operations, not fences. */
+#if defined(__SANITIZE_THREAD__)
+#define ORIEL_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ORIEL_TSAN 1
+#endif
+#endif
+#ifndef ORIEL_TSAN
+#define ORIEL_TSAN 0
+#endif
+
 static inline uint16_t shm_load_u16(const uint16_t *p)
 {
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
@@ -57,7 +69,7 @@ static inline void shm_store_release_u16(uint16_t *p, uint16_t v)
 /* Full barrier: orders a store to shared memory before a later load of it. */
 static inline void shm_full_barrier(void)
 {
-#if defined(__SANITIZE_THREAD__)
+#if ORIEL_TSAN
 	/* TSan knows no fences; a dummy read-modify-write means the same. */
 	static uint32_t dummy;
 

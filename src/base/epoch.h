@@ -17,6 +17,7 @@
 
 #include <stdatomic.h>
 
+#include "base/atomic.h"
 #include "base/util.h"
 
 /* One reader thread's mark; on a cache line of its own. */
@@ -43,6 +44,7 @@ struct epoch_slot *oriel__epoch_register(void) __attribute__((cold));
 ORIEL_MUST_CHECK static inline bool epoch_enter(void)
 {
 	struct epoch_slot *s = oriel__epoch_self;
+	uint64_t now;
 
 	if (ORIEL_UNLIKELY(!s)) {
 		s = oriel__epoch_register();
@@ -51,16 +53,21 @@ ORIEL_MUST_CHECK static inline bool epoch_enter(void)
 	}
 	if (s->depth++ > 0)
 		return true;
-	/* Seen by the scan in epoch_synchronize(), by its membarrier or ours. */
-	atomic_store_explicit(&s->state,
-			      atomic_load_explicit(&oriel__epoch_now,
-						   memory_order_relaxed),
-			      memory_order_relaxed);
+	/* acquire: pairs with the advance in epoch_synchronize(), so that
+	 * whoever enters in the new epoch sees what was unlinked before. */
+	now = atomic_load_explicit(&oriel__epoch_now, memory_order_acquire);
+	/* release: hands the previous section to a scan that finds this one;
+	 * itself it is made visible by the scan's membarrier or our fence. */
+#if ORIEL_TSAN
+	atomic_exchange(&s->state, now);
+#else
+	atomic_store_explicit(&s->state, now, memory_order_release);
 	if (ORIEL_LIKELY(atomic_load_explicit(&oriel__epoch_membarrier,
 					      memory_order_relaxed)))
 		atomic_signal_fence(memory_order_seq_cst);
 	else
 		atomic_thread_fence(memory_order_seq_cst);
+#endif
 	return true;
 }
 
