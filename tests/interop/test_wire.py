@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Speak vhost-user and FUSE to a daemon, byte by byte.
+
+    test_wire.py sessions|hostile orield|qemu [CASE...]
+
+'sessions' are well-formed, 'hostile' are not. The daemon is started here, on
+a directory of its own, and must outlive every case; sanitizer reports in its
+log fail the test.
+"""
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+
+import daemons
+import wire_fuse
+import wire_sessions
+
+
+class Context:
+    """What a case gets."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.root = tempfile.mkdtemp(prefix='oriel-share-')
+        self.share = os.path.join(self.root, 'share')
+        os.mkdir(self.share)
+        options = []
+        if kind == 'orield':
+            options = ['--sandbox=none', '--tag=wiretag']
+        self.daemon = daemons.Daemon(kind, self.share, *options)
+        self.used = False
+        self.sessions = []
+
+    def session(self, **options):
+        if self.used:
+            self.daemon.restart_if_single()
+        self.used = True
+        s = Managed(self.daemon.socket, **options)
+        self.sessions.append(s)
+        return s
+
+    def empty_share(self):
+        for entry in os.scandir(self.share):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+
+    def end_case(self):
+        for s in self.sessions:
+            s.close_once(False)
+        self.sessions = []
+        if not self.daemon.alive() and self.kind == 'orield':
+            raise AssertionError('the daemon died:\n' + self.daemon.log())
+
+    def done(self):
+        try:
+            self.daemon.stop()
+        finally:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+
+class Managed(wire_fuse.Session):
+    """A session for 'with', closed once."""
+    closed = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close_once(politely=kind is None)
+
+    def close(self, politely=True):
+        self.close_once(politely)
+
+    def close_once(self, politely):
+        if not self.closed:
+            self.closed = True
+            super().close(politely)
+
+
+def main():
+    group, kind, *only = sys.argv[1:]
+    if group == 'sessions':
+        cases = wire_sessions.COMMON + \
+            (wire_sessions.OURS if kind == 'orield' else [])
+    else:
+        import wire_hostile
+        cases = wire_hostile.CASES
+    t = Context(kind)
+    failed = 0
+    try:
+        for case in cases:
+            if only and case.__name__ not in only:
+                continue
+            try:
+                t.empty_share()
+                case(t)
+                t.end_case()
+                print('ok', case.__name__, flush=True)
+            except Exception:
+                failed += 1
+                print('FAILED', case.__name__)
+                traceback.print_exc(file=sys.stdout)
+                print('daemon log:\n' + t.daemon.log()[-4000:], flush=True)
+                t.sessions = []
+                if not t.daemon.alive() and kind == 'orield':
+                    t.daemon.start()
+    finally:
+        t.done()
+    print(f'{failed} failed')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
