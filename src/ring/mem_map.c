@@ -1,2 +1,202 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The memory table: mmaps of the driver's memory and the translation of its
+ * addresses.
+ *
+ * Two counts. A map's refs: whoever uses or publishes it. A region's map_refs:
+ * the maps that contain this mmap, since a new map takes over the regions of
+ * the old one while queue threads still use that; the last map unmaps.
+ *
+ * No address range of a region wraps around (mem_region_map() sees to it), and
+ * translation compares offsets by subtraction, so no sum here can overflow.
+ *
+ * The descriptor's file can shrink after it was mapped. Who must survive that
+ * demands a sealed file or handles SIGBUS; this file cannot.
+ *
+ * Thread rule: see the header; a map is changed only before it is published.
+ */
 #include "ring/mem_map.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+int mem_map_new(const struct mem_map *old, unsigned n_new,
+		struct mem_map **ret)
+{
+	unsigned n_old = old ? old->n_regions : 0;
+	struct mem_map *m;
+
+	if (n_new > MEM_MAP_MAX_REGIONS || n_old > MEM_MAP_MAX_REGIONS - n_new)
+		return -E2BIG;
+	m = calloc(1, sizeof(*m) + (n_old + n_new) * sizeof(m->regions[0]));
+	if (!m)
+		return -ENOMEM;
+	atomic_init(&m->refs, 1);
+	m->n_regions = n_old;
+	for (unsigned i = 0; i < n_old; i++) {
+		m->regions[i] = old->regions[i];
+		/* relaxed: @old holds one, so it cannot reach 0 meanwhile */
+		if (m->regions[i].map_refs)
+			atomic_fetch_add_explicit(m->regions[i].map_refs, 1,
+						  memory_order_relaxed);
+	}
+	*ret = m;
+	return 0;
+}
+
+/* What an mmap offset into @fd must be a multiple of. */
+static int map_granule(int fd, const struct stat *st, uint64_t *ret)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) != 0)
+		return -errno;
+	if ((unsigned long)fs.f_type == HUGETLBFS_MAGIC &&
+	    st->st_blksize > 0 && is_pow2((uint64_t)st->st_blksize))
+		page = max_u64(page, (uint64_t)st->st_blksize);
+	*ret = page;
+	return 0;
+}
+
+/* Does the file really have these bytes? What may be mapped beyond its end
+ * only faults. */
+static int check_file(int fd, uint64_t fd_off, uint64_t size, uint64_t *granule)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return -errno;
+	if (st.st_size < 0 ||
+	    !range_fits(fd_off, size, (uint64_t)st.st_size))
+		return -EINVAL;
+	return map_granule(fd, &st, granule);
+}
+
+int mem_region_map(struct mem_region *r, int fd, uint64_t fd_off, uint64_t gpa,
+		   uint64_t uaddr, uint64_t size)
+{
+	uint64_t granule, lead, map_size;
+	_Atomic unsigned *refs;
+	void *base;
+	int err;
+
+	if (size == 0 || !range_fits(gpa, size, UINT64_MAX) ||
+	    !range_fits(uaddr, size, UINT64_MAX))
+		return -EINVAL;
+	err = check_file(fd, fd_off, size, &granule);
+	if (err)
+		return err;
+	/* Sums are safe: off_t bounds both. */
+	lead = fd_off - align_down(fd_off, granule);
+	map_size = align_up(lead + size, granule);
+	refs = malloc(sizeof(*refs));
+	if (!refs)
+		return -ENOMEM;
+	atomic_init(refs, 1);
+	base = mmap(NULL, map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		    (off_t)(fd_off - lead));
+	if (base == MAP_FAILED) {
+		err = -errno;
+		free(refs);
+		return err;
+	}
+	/* Guest memory in our core dumps helps nobody. */
+	(void)madvise(base, map_size, MADV_DONTDUMP);
+	*r = (struct mem_region){
+		.gpa = gpa,
+		.uaddr = uaddr,
+		.size = size,
+		.host = (unsigned char *)base + lead,
+		.map_base = base,
+		.map_size = map_size,
+		.map_refs = refs,
+	};
+	return 0;
+}
+
+static void region_unref(struct mem_region *r)
+{
+	if (r->map_refs) {
+		/* release: our accesses end; acquire: so did the others' */
+		if (atomic_fetch_sub_explicit(r->map_refs, 1,
+					      memory_order_acq_rel) > 1)
+			return;
+		free(r->map_refs);
+	}
+	if (r->map_base)
+		munmap(r->map_base, r->map_size);
+}
+
+void mem_map_remove(struct mem_map *m, unsigned i)
+{
+	oriel_assert(i < m->n_regions);
+	region_unref(&m->regions[i]);
+	m->n_regions--;
+	memmove(&m->regions[i], &m->regions[i + 1],
+		(m->n_regions - i) * sizeof(m->regions[0]));
+}
+
+void mem_map_ref(struct mem_map *m)
+{
+	/* relaxed: the caller's own reference keeps it alive */
+	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+}
+
+void mem_map_unref(struct mem_map *m)
+{
+	/* acq_rel: as in region_unref() */
+	if (!m || atomic_fetch_sub_explicit(&m->refs, 1,
+					    memory_order_acq_rel) > 1)
+		return;
+	for (unsigned i = 0; i < m->n_regions; i++)
+		region_unref(&m->regions[i]);
+	free(m);
+}
+
+void *mem_map_gpa(const struct mem_map *m, uint64_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < m->n_regions; i++) {
+		const struct mem_region *r = &m->regions[i];
+
+		if (gpa >= r->gpa && gpa - r->gpa < r->size)
+			return range_fits(gpa - r->gpa, len, r->size) ?
+			       r->host + (gpa - r->gpa) : NULL;
+	}
+	return NULL;
+}
+
+void *mem_map_uaddr(const struct mem_map *m, uint64_t uaddr, uint64_t len)
+{
+	for (unsigned i = 0; i < m->n_regions; i++) {
+		const struct mem_region *r = &m->regions[i];
+
+		/* Not unique as gpa is: another region may still hold it. */
+		if (uaddr >= r->uaddr &&
+		    uaddr - r->uaddr < r->size &&
+		    range_fits(uaddr - r->uaddr, len, r->size))
+			return r->host + (uaddr - r->uaddr);
+	}
+	return NULL;
+}
+
+bool mem_map_overlaps(const struct mem_map *m, uint64_t gpa, uint64_t size)
+{
+	for (unsigned i = 0; i < m->n_regions; i++) {
+		const struct mem_region *r = &m->regions[i];
+
+		/* The one that starts later starts inside the other. */
+		if (gpa >= r->gpa ? gpa - r->gpa < r->size
+				  : r->gpa - gpa < size)
+			return true;
+	}
+	return false;
+}

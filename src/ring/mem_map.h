@@ -37,7 +37,8 @@ struct mem_map {
 
 /*
  * A map with the regions of @old (may be NULL) plus room for @n_new more, which
- * the caller fills in before publishing. *@ret has one reference.
+ * the caller fills in before publishing: n_regions counts the old ones; fill
+ * regions[n_regions], then increment it. *@ret has one reference.
  * Returns 0 or -ENOMEM, -E2BIG over MEM_MAP_MAX_REGIONS.
  */
 ORIEL_MUST_CHECK int mem_map_new(const struct mem_map *old, unsigned n_new,
@@ -51,6 +52,9 @@ ORIEL_MUST_CHECK int mem_map_new(const struct mem_map *old, unsigned n_new,
 ORIEL_MUST_CHECK int mem_region_map(struct mem_region *r, int fd,
 				    uint64_t fd_off, uint64_t gpa,
 				    uint64_t uaddr, uint64_t size);
+
+/* Take region @i out of @m, which is not published yet. */
+void mem_map_remove(struct mem_map *m, unsigned i);
 
 void mem_map_ref(struct mem_map *m);
 /* NULL is fine. The last reference unmaps. */

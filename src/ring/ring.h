@@ -63,6 +63,13 @@ static inline uint64_t ring_used_bytes(unsigned size)
 	return 4 + 8 * (uint64_t)size + 2;
 }
 
+/*
+ * An event index this far ahead suppresses notifications: reached after that
+ * many chains (one notification too many, no harm), and not "just passed" for
+ * a peer whose last look was a while ago.
+ */
+#define RING_EVENT_FAR 0x8000u
+
 /* virtio 2.7.7.1: must the other side be told, having asked for @event? */
 static inline bool ring_need_event(uint16_t event, uint16_t new_idx,
 				   uint16_t old_idx)

@@ -35,6 +35,9 @@ struct ring_device {
 	uint16_t used_idx;   /* next used entry to write */
 	uint16_t signalled_used; /* used index at the last should_notify */
 	bool signalled_valid;
+	unsigned in_flight; /* popped and not pushed; at most cfg.size */
+	uint16_t armed;     /* avail_event as last stored */
+	bool want_kick;
 	bool broken; /* a violation was seen */
 };
 
@@ -58,7 +61,8 @@ ORIEL_MUST_CHECK int ring_device_init(struct ring_device *d,
 				      const struct ring_device_config *cfg);
 
 /*
- * Take the next available chain. 1: *@chain is filled; 0: none; -EPROTO: the
+ * Take the next available chain. 1: *@chain is filled; 0: none (and while
+ * kicks are wanted, one will come for the next); -EPROTO: the
  * driver broke the rules (*@ret_why says how, a static string with no values;
  * may be NULL). A chain with an address outside @mem is -EPROTO too.
  */

@@ -53,8 +53,9 @@ unsigned ring_driver_capacity(const struct ring_driver *d);
 /*
  * Put a chain of @n_out readable and then @n_in writable segments into the
  * ring (n_out + n_in in 1..RING_DRIVER_MAX_SEGS, each length > 0) and publish
- * it. @token comes back from ring_driver_poll(). Returns 0, -EAGAIN when the
- * ring is full, -EINVAL for a bad count, -EPROTO after an earlier violation.
+ * it. @token (not NULL) comes back from ring_driver_poll(). Returns 0, -EAGAIN
+ * when the ring is full, -EINVAL for a bad count, a zero length, a NULL token
+ * or more than 4 GiB - 1 in all, -EPROTO after an earlier violation.
  */
 ORIEL_MUST_CHECK int ring_driver_add(struct ring_driver *d,
 				     const struct ring_seg *segs,
@@ -71,23 +72,28 @@ bool ring_driver_needs_kick(struct ring_driver *d);
 /*
  * Take one used chain: 1 with *@ret_token and *@ret_len (what the device says
  * it wrote; never more than the chain's writable bytes, else -EPROTO),
- * 0 when there is none, -EPROTO on a violation (sticky).
+ * 0 when there is none (and while calls are wanted, one will come for the
+ * next), -EPROTO on a violation (sticky).
  */
 ORIEL_MUST_CHECK int ring_driver_poll(struct ring_driver *d, void **ret_token,
 				      uint32_t *ret_len);
 
-/* Is there something to poll? One load, no side effect. */
+/* Is there something to poll? One load, no side effect, any thread. */
 bool ring_driver_has_used(const struct ring_driver *d);
 
 /*
- * Ask for (true) or suppress call notifications. After asking, the caller
+ * Ask for (true; so it is after ring_driver_new()) or suppress call
+ * notifications. After asking, the caller
  * must look once more with ring_driver_has_used() before it sleeps; the call
  * contains the barrier that makes this sound.
  */
 void ring_driver_want_call(struct ring_driver *d, bool want);
 
-/* Take back every chain in flight (the device is gone). One by one: NULL at
- * the end. */
+/*
+ * Take back every chain in flight (the device is gone). One by one: NULL at
+ * the end. Under both locks, or with nobody else adding or polling; from the
+ * first call on add and poll say -EPROTO.
+ */
 void *ring_driver_detach(struct ring_driver *d);
 
 #endif
