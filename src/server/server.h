@@ -5,6 +5,10 @@
  *
  * Threads: a share may be used by any number of sessions at once. One session's
  * server_session_handle() may be called from several queue threads at once.
+ *
+ * A thread that serves requests changes: it loses CAP_FSETID from its effective
+ * set, and its working directory may become /proc/self/fd (its own only). The
+ * process's umask should be 0.
  */
 #ifndef ORIEL_SERVER_SERVER_H
 #define ORIEL_SERVER_SERVER_H
@@ -39,6 +43,8 @@ struct server_window_ops {
 	int (*map)(void *ctx, int fd, uint64_t fd_off, uint64_t shm_off,
 		   uint64_t len, bool writable);
 	int (*unmap)(void *ctx, uint64_t shm_off, uint64_t len);
+	/* Asked at INIT: did the front end agree to mappings? NULL: yes. */
+	bool (*usable)(void *ctx);
 };
 
 struct server_session_config {

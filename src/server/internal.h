@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Inside the FUSE server. One request runs like this:
+ *
+ *   server_session_handle()   session.c  copies header and arguments once,
+ *                                        checks lengths against the table
+ *   op_*()                    op_*.c     works on the copy; leaves its answer
+ *                                        in req->reply, returns its length
+ *   the reply header is written last.
+ *
+ * LOCKS, in the order in which they are taken; none is held over a system call
+ * on a file except map_lock and dax_lock:
+ *   session->map_lock  the session's window mappings; held while the front end
+ *                      is asked to map or unmap
+ *   share->dax_lock    the descriptors inodes keep for mappings
+ *   handle->dir_lock   position of an open directory
+ *   session->lock      the session's tables of nodes and handles
+ *   share->lock        the share's inodes by (dev, ino, mount)
+ *
+ * LIFE OF AN INODE. It lives as long as somebody counts it: each session that
+ * knows its nodeid, each handle, each mapping, each request that uses it, and
+ * the share its root. Its O_PATH descriptor keeps the kernel's inode alive, so
+ * the (dev, ino) key cannot come to mean another file while we have it.
+ */
+#ifndef ORIEL_SERVER_INTERNAL_H
+#define ORIEL_SERVER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "base/itree.h"
+#include "server/hash.h"
+#include "server/server.h"
+#include "wire/fuse.h"
+
+/* Arguments of one request without the data of WRITE. */
+#define SERVER_ARG_MAX (72u << 10)
+/* One reply without the data of READ. */
+#define SERVER_REPLY_MAX (64u << 10)
+#define SERVER_DENTS_MAX (32u << 10)
+#define SERVER_IOV_MAX 1104u
+/* Mappings of one session; a front end's kernel allows about as many. */
+#define SERVER_MAPPINGS_MAX 65536u
+/* Descriptors left to the rest of the daemon. */
+#define SERVER_FD_RESERVE 128u
+#define SERVER_STATX_MASK (STATX_BASIC_STATS | STATX_MNT_ID)
+
+struct server_inode_key {
+	uint64_t dev;
+	uint64_t ino;
+	uint64_t mnt;
+};
+
+/* A descriptor open for I/O that mappings share. Under share->dax_lock. */
+struct server_dax_fd {
+	int fd; /* valid while users > 0 */
+	unsigned users;
+};
+
+struct server_inode {
+	struct hash_node by_key; /* share->lock */
+	struct server_inode_key key;
+	uint64_t nodeid;
+	mode_t type; /* S_IFMT bits; never change */
+	int fd;      /* O_PATH */
+	_Atomic uint64_t refs;
+	struct server_dax_fd dax[2]; /* [writable] */
+};
+
+struct server_counters {
+	_Atomic uint64_t fds;
+	_Atomic uint64_t handles;
+	_Atomic uint64_t mappings;
+	_Atomic uint64_t sessions;
+	_Atomic uint64_t requests;
+	_Atomic uint64_t ops[64];
+};
+
+struct server_share {
+	_Atomic unsigned refs;
+	struct server_share_config cfg; /* with descriptors of our own */
+	struct server_inode *root;
+	uint64_t fd_limit;
+	_Atomic uint64_t next_nodeid;
+	pthread_mutex_t lock;
+	struct hash_table by_key;
+	pthread_mutex_t dax_lock;
+	struct server_counters n;
+};
+
+/* What one session knows of an inode; session->lock. */
+struct server_node {
+	struct hash_node by_id;
+	struct server_inode *inode; /* counted */
+	uint64_t nlookup;
+};
+
+/* An open file or directory; counted by the table and by requests. */
+struct server_handle {
+	struct hash_node by_fh; /* session->lock */
+	uint64_t fh;
+	_Atomic unsigned refs;
+	struct server_share *share;
+	struct server_inode *inode; /* counted */
+	int fd;
+	bool is_dir;
+	pthread_mutex_t dir_lock;
+	uint64_t dir_pos; /* where fd stands */
+};
+
+struct server_session {
+	struct server_share *share;
+	struct server_session_config cfg;
+	_Atomic bool ready;         /* INIT was answered */
+	_Atomic uint64_t flags;     /* agreed */
+	pthread_mutex_t lock;
+	struct hash_table nodes;
+	struct hash_table handles;
+	uint64_t next_fh;
+	pthread_mutex_t map_lock;
+	struct itree maps;
+};
+
+/* Buffers and credentials of one serving thread. */
+struct server_thread {
+	_Alignas(16) unsigned char arg[SERVER_ARG_MAX];
+	_Alignas(16) unsigned char reply[SERVER_REPLY_MAX];
+	_Alignas(16) unsigned char dents[SERVER_DENTS_MAX];
+	struct iovec iov[SERVER_IOV_MAX];
+	uint64_t caps;      /* effective while serving: without CAP_FSETID */
+	uint64_t permitted;
+	uid_t uid;          /* the daemon's own */
+	gid_t gid;
+	bool can_switch;    /* may act as the client's user */
+	bool switched;
+	bool own_cwd;       /* cwd is /proc/self/fd, this thread's only */
+};
+
+/* One request in work. */
+struct server_req {
+	struct server_session *s;
+	struct server_share *share;
+	struct server_thread *t;
+	struct fuse_in_header hdr;  /* checked: len covers header and arg */
+	size_t arg_len;             /* bytes in t->arg */
+	size_t data_len;            /* of WRITE, behind the arguments */
+	struct server_inode *inode; /* of hdr.nodeid, where the op names one */
+	const struct iovec *out;
+	unsigned n_out;
+	const struct iovec *in;
+	unsigned n_in;
+	size_t in_len;
+	bool direct; /* the payload is already in @in */
+};
+
+/* session.c: each copies, @src being the client's memory or the other way. */
+size_t server_iov_len(const struct iovec *iov, unsigned n);
+size_t server_iov_read(const struct iovec *iov, unsigned n, size_t off,
+		       void *dst, size_t len);
+size_t server_iov_write(const struct iovec *iov, unsigned n, size_t off,
+			const void *src, size_t len);
+/* The pieces of [@off, @off + @len) of @iov into @dst; how many there are. */
+unsigned server_iov_slice(const struct iovec *iov, unsigned n, size_t off,
+			  size_t len, struct iovec *dst);
+
+/* share.c */
+ORIEL_MUST_CHECK int server_fd_reserve(struct server_share *sh);
+void server_fd_release(struct server_share *sh); /* one reservation */
+void server_fd_drop(struct server_share *sh, int fd); /* close and release */
+
+/* inode.c */
+void server_inode_ref(struct server_inode *ino);
+void server_inode_unref(struct server_share *sh, struct server_inode *ino);
+/* The inode @stx describes, counted, or NULL if the table does not have it. */
+struct server_inode *server_inode_find(struct server_share *sh,
+				       const struct statx *stx);
+/* The same, entered with @fd (O_PATH, one reservation) if it is new; @fd is
+ * used up in any case. */
+ORIEL_MUST_CHECK int server_inode_adopt(struct server_share *sh, int fd,
+					const struct statx *stx,
+					struct server_inode **ret);
+/* The inode behind an open descriptor. */
+ORIEL_MUST_CHECK int server_inode_of_fd(struct server_share *sh, int fd,
+					struct statx *stx,
+					struct server_inode **ret);
+/* Open for I/O: regular files only; one reservation goes with the result. */
+ORIEL_MUST_CHECK int server_inode_open(struct server_share *sh,
+				       const struct server_inode *ino,
+				       int flags);
+ORIEL_MUST_CHECK int server_inode_stat(const struct server_inode *ino,
+				       struct statx *ret);
+/* "17", for paths relative to proc_fd; @buf of at least 12 bytes. */
+const char *server_fd_name(int fd, char *buf);
+
+/* nodes.c: what a session knows, and lookup */
+struct server_inode *server_node_get(struct server_session *s, uint64_t nodeid);
+/* Count one lookup of @ino, whose reference is used up in any case. */
+ORIEL_MUST_CHECK int server_node_add(struct server_session *s,
+				     struct server_inode *ino);
+void server_node_forget(struct server_session *s, uint64_t nodeid, uint64_t n);
+void server_nodes_clear(struct server_session *s);
+ORIEL_MUST_CHECK int server_lookup(struct server_req *req,
+				   struct server_inode *dir, const char *name,
+				   struct fuse_entry_out *ret);
+/* Reply entry for @ino, counting one lookup; its reference is used up. */
+ORIEL_MUST_CHECK int server_entry(struct server_req *req,
+				  struct server_inode *ino,
+				  const struct statx *stx,
+				  struct fuse_entry_out *ret);
+void server_fill_attr(const struct server_session *s, const struct statx *stx,
+		      struct fuse_attr *ret);
+uint64_t server_valid_seconds(const struct server_share *sh);
+
+/* handles.c */
+ORIEL_MUST_CHECK int server_handle_new(struct server_session *s, int fd,
+				       struct server_inode *ino, bool is_dir,
+				       uint64_t *ret_fh);
+struct server_handle *server_handle_get(struct server_session *s, uint64_t fh,
+					bool is_dir);
+void server_handle_put(struct server_handle *h);
+ORIEL_MUST_CHECK int server_handle_close(struct server_session *s, uint64_t fh,
+					 bool is_dir);
+void server_handles_clear(struct server_session *s);
+
+/* thread.c */
+struct server_thread *server_thread_get(void); /* NULL: no memory */
+/* Act as @uid, @gid until leave; @keep_dac: the client has checked access. */
+ORIEL_MUST_CHECK int server_creds_enter(struct server_thread *t, uid_t uid,
+					gid_t gid, bool keep_dac);
+void server_creds_leave(struct server_thread *t);
+/* Set-uid and set-gid bits survive what follows, where we may say so. */
+void server_fsetid_raise(struct server_thread *t);
+void server_fsetid_lower(struct server_thread *t);
+/* Make relative paths of this thread start in /proc/self/fd. */
+ORIEL_MUST_CHECK int server_thread_enter_proc(struct server_thread *t,
+					      int proc_fd);
+
+/* maps.c */
+ORIEL_MUST_CHECK int server_map_setup(struct server_session *s,
+				      struct server_inode *ino,
+				      const struct fuse_setupmapping_in *in);
+ORIEL_MUST_CHECK int server_map_remove(struct server_session *s, uint64_t off,
+				       uint64_t len);
+/* Forget all; @tell the front end (false: it has dropped them itself). */
+void server_maps_clear(struct server_session *s, bool tell);
+bool server_has_window(const struct server_session *s);
+
+/* session.c, names.c: arguments */
+ORIEL_MUST_CHECK int server_arg_name(const struct server_req *req, size_t *pos,
+				     const char **ret);
+/* Drop what set-uid, set-gid and capabilities grant, on an open file. */
+ORIEL_MUST_CHECK int server_clear_privileges(int fd);
+/* Must the bits go when this request (with @kill as its flag) writes? */
+bool server_kills_suid(const struct server_req *req, bool kill);
+
+/* op_*.c: bytes of reply, or -errno. */
+typedef ssize_t server_op_fn(struct server_req *req);
+server_op_fn server_op_init, server_op_destroy;
+server_op_fn server_op_lookup, server_op_forget, server_op_batch_forget;
+server_op_fn server_op_readlink, server_op_symlink, server_op_mknod;
+server_op_fn server_op_mkdir, server_op_unlink, server_op_rmdir;
+server_op_fn server_op_rename, server_op_rename2, server_op_link;
+server_op_fn server_op_getattr, server_op_setattr, server_op_access;
+server_op_fn server_op_statfs;
+server_op_fn server_op_open, server_op_create, server_op_tmpfile;
+server_op_fn server_op_read, server_op_write, server_op_flush;
+server_op_fn server_op_release, server_op_fsync, server_op_fallocate;
+server_op_fn server_op_lseek, server_op_copy_file_range, server_op_syncfs;
+server_op_fn server_op_opendir, server_op_readdir, server_op_readdirplus;
+server_op_fn server_op_releasedir, server_op_fsyncdir;
+server_op_fn server_op_setxattr, server_op_getxattr, server_op_listxattr;
+server_op_fn server_op_removexattr;
+server_op_fn server_op_setupmapping, server_op_removemapping;
+
+#endif

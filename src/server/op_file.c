@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Open files. Data never pass through a buffer of ours: READ and WRITE hand the
+ * client's pieces to preadv(2) and pwritev(2). Handles are the session's own;
+ * the nodeid in the header of a request with a handle is not needed and not
+ * looked at.
+ */
+#include "server/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HDR_IN sizeof(struct fuse_in_header)
+#define HDR_OUT sizeof(struct fuse_out_header)
+/* What of the client's open flags reaches open(2). */
+#define OPEN_FLAGS \
+	(O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
+
+/* ------------------------------------------------------- open and create */
+
+static void fill_open(const struct server_req *req, uint64_t fh,
+		      struct fuse_open_out *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->fh = fh;
+	if (req->share->cfg.cache == SERVER_CACHE_ALWAYS)
+		out->open_flags = FOPEN_KEEP_CACHE;
+}
+
+/* Open @ino as the client says; truncation keeps bits only if it may. */
+static int open_as_asked(struct server_req *req, const struct server_inode *ino,
+			 uint32_t flags, uint32_t open_flags)
+{
+	bool keep = (flags & O_TRUNC) &&
+		    !server_kills_suid(req, open_flags & FUSE_OPEN_KILL_SUIDGID);
+	int fd;
+
+	if (keep)
+		server_fsetid_raise(req->t);
+	fd = server_inode_open(req->share, ino, (int)flags & OPEN_FLAGS);
+	if (keep)
+		server_fsetid_lower(req->t);
+	return fd;
+}
+
+ssize_t server_op_open(struct server_req *req)
+{
+	struct fuse_open_out *out = (struct fuse_open_out *)req->t->reply;
+	struct fuse_open_in in;
+	uint64_t fh;
+	int fd;
+	int r;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	fd = open_as_asked(req, req->inode, in.flags, in.open_flags);
+	if (fd < 0)
+		return fd;
+	r = server_handle_new(req->s, fd, req->inode, false, &fh);
+	if (r) {
+		server_fd_drop(req->share, fd);
+		return r;
+	}
+	fill_open(req, fh, out);
+	return sizeof(*out);
+}
+
+/* Reply of CREATE and TMPFILE for @fd, which is used up in any case. */
+static ssize_t reply_created(struct server_req *req, int fd)
+{
+	struct fuse_entry_out *entry = (struct fuse_entry_out *)req->t->reply;
+	struct fuse_open_out *out = (struct fuse_open_out *)(entry + 1);
+	struct server_inode *ino;
+	struct statx stx;
+	uint64_t fh;
+	int r = server_inode_of_fd(req->share, fd, &stx, &ino);
+
+	if (r) {
+		server_fd_drop(req->share, fd);
+		return r;
+	}
+	r = server_handle_new(req->s, fd, ino, false, &fh);
+	if (r) {
+		server_inode_unref(req->share, ino);
+		server_fd_drop(req->share, fd);
+		return r;
+	}
+	r = server_entry(req, ino, &stx, entry);
+	if (r) {
+		if (server_handle_close(req->s, fh, false))
+			return -EIO;
+		return r;
+	}
+	fill_open(req, fh, out);
+	return sizeof(*entry) + sizeof(*out);
+}
+
+/* Make a new file; -EEXIST if there is something of that name. */
+static int create_new(struct server_req *req, const char *name,
+		      const struct fuse_create_in *in, int more_flags)
+{
+	int flags = ((int)in->flags & OPEN_FLAGS & ~O_TRUNC) | more_flags;
+	int fd;
+	int r = server_fd_reserve(req->share);
+
+	if (r)
+		return r;
+	r = server_creds_enter(req->t, req->hdr.uid, req->hdr.gid, true);
+	if (r)
+		goto err_release;
+	fd = openat(req->inode->fd, name,
+		    flags | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
+		    in->mode & ~in->umask & 07777);
+	r = fd < 0 ? -errno : 0;
+	server_creds_leave(req->t);
+	if (r)
+		goto err_release;
+	return fd;
+
+err_release:
+	server_fd_release(req->share);
+	return r;
+}
+
+/* CREATE of a name that exists, without O_EXCL: OPEN. */
+static ssize_t create_existing(struct server_req *req, const char *name,
+			       const struct fuse_create_in *in)
+{
+	struct fuse_entry_out entry;
+	struct server_inode *ino;
+	int fd;
+	int r = server_lookup(req, req->inode, name, &entry);
+
+	if (r)
+		return r;
+	ino = server_node_get(req->s, entry.nodeid);
+	fd = ino ? open_as_asked(req, ino, in->flags, in->open_flags) : -ESTALE;
+	if (ino)
+		server_inode_unref(req->share, ino);
+	/* The reply counts a lookup of its own: give this one back after. */
+	r = fd;
+	if (fd >= 0)
+		r = (int)reply_created(req, fd);
+	server_node_forget(req->s, entry.nodeid, 1);
+	return r;
+}
+
+ssize_t server_op_create(struct server_req *req)
+{
+	struct fuse_create_in in;
+	size_t pos = sizeof(in);
+	const char *name;
+	ssize_t r;
+	int tries;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	r = server_arg_name(req, &pos, &name);
+	if (r)
+		return r;
+	if (!S_ISDIR(req->inode->type))
+		return -ENOTDIR;
+	/*
+	 * Never open(2) something existing by name: it might be a FIFO. Others
+	 * may remove it between the two steps, but not for ever.
+	 */
+	for (tries = 0; tries < 16; tries++) {
+		r = create_new(req, name, &in, O_CREAT | O_EXCL);
+		if (r >= 0)
+			return reply_created(req, (int)r);
+		if (r != -EEXIST || (in.flags & O_EXCL))
+			return r;
+		r = create_existing(req, name, &in);
+		if (r != -ENOENT)
+			return r;
+	}
+	return r;
+}
+
+ssize_t server_op_tmpfile(struct server_req *req)
+{
+	struct fuse_create_in in;
+	int fd;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	if (!S_ISDIR(req->inode->type))
+		return -ENOTDIR;
+	if ((in.flags & O_ACCMODE) == O_RDONLY)
+		return -EINVAL;
+	fd = create_new(req, ".", &in, O_TMPFILE | (int)(in.flags & O_EXCL));
+	return fd < 0 ? fd : reply_created(req, fd);
+}
+
+ssize_t server_op_release(struct server_req *req)
+{
+	struct fuse_release_in in;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	return server_handle_close(req->s, in.fh, false);
+}
+
+/* --------------------------------------------------------- READ and WRITE */
+
+/* All pieces of @iov at @off; stops at the first short call. */
+static ssize_t transfer(int fd, struct iovec *iov, unsigned n, uint64_t off,
+			bool writing)
+{
+	size_t done = 0;
+
+	while (n) {
+		unsigned now = n < IOV_MAX ? n : IOV_MAX;
+		size_t want = server_iov_len(iov, now);
+		ssize_t r;
+
+		if (writing)
+			r = pwritev(fd, iov, (int)now, (off_t)(off + done));
+		else
+			r = preadv(fd, iov, (int)now, (off_t)(off + done));
+		if (r < 0)
+			return done ? (ssize_t)done : -errno;
+		done += (size_t)r;
+		if ((size_t)r < want)
+			break;
+		iov += now;
+		n -= now;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t server_op_read(struct server_req *req)
+{
+	struct server_handle *h;
+	struct fuse_read_in in;
+	size_t len;
+	unsigned n;
+	ssize_t r;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	if (in.offset > INT64_MAX - FUSE_WIRE_MAX_WRITE)
+		return -EINVAL;
+	len = min_u64(in.size, req->in_len - HDR_OUT);
+	len = min_u64(len, FUSE_WIRE_MAX_WRITE);
+	h = server_handle_get(req->s, in.fh, false);
+	if (!h)
+		return -EBADF;
+	n = server_iov_slice(req->in, req->n_in, HDR_OUT, len, req->t->iov);
+	r = transfer(h->fd, req->t->iov, n, in.offset, false);
+	server_handle_put(h);
+	req->direct = true;
+	return r;
+}
+
+/* A privileged client writes to a set-uid file: the bits stay. */
+static bool keeps_suid(struct server_req *req, int fd, uint32_t write_flags)
+{
+	struct stat st;
+
+	if (server_kills_suid(req, write_flags & FUSE_WRITE_KILL_SUIDGID))
+		return false;
+	return !fstat(fd, &st) && (st.st_mode & (S_ISUID | S_ISGID));
+}
+
+ssize_t server_op_write(struct server_req *req)
+{
+	struct fuse_write_out *out = (struct fuse_write_out *)req->t->reply;
+	struct server_handle *h;
+	struct fuse_write_in in;
+	bool keep;
+	unsigned n;
+	ssize_t r;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	if (in.size > req->data_len || in.size > FUSE_WIRE_MAX_WRITE)
+		return -EINVAL;
+	if (in.offset > (uint64_t)INT64_MAX - in.size)
+		return -EFBIG;
+	h = server_handle_get(req->s, in.fh, false);
+	if (!h)
+		return -EBADF;
+	n = server_iov_slice(req->out, req->n_out, HDR_IN + sizeof(in),
+			     in.size, req->t->iov);
+	keep = keeps_suid(req, h->fd, in.write_flags);
+	if (keep)
+		server_fsetid_raise(req->t);
+	r = transfer(h->fd, req->t->iov, n, in.offset, true);
+	if (keep)
+		server_fsetid_lower(req->t);
+	server_handle_put(h);
+	if (r < 0)
+		return r;
+	memset(out, 0, sizeof(*out));
+	out->size = (uint32_t)r;
+	return sizeof(*out);
+}
+
+/* ----------------------------------------------------------------- others */
+
+ssize_t server_op_flush(struct server_req *req)
+{
+	struct server_handle *h;
+	struct fuse_flush_in in;
+	int r = 0;
+	int fd;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	h = server_handle_get(req->s, in.fh, false);
+	if (!h)
+		return -EBADF;
+	/* Network file systems report late write errors at close(2). */
+	fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 3);
+	if (fd >= 0 && close(fd))
+		r = -errno;
+	server_handle_put(h);
+	return r;
+}
+
+ssize_t server_op_fsync(struct server_req *req)
+{
+	struct server_handle *h;
+	struct fuse_fsync_in in;
+	int r;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	h = server_handle_get(req->s, in.fh, false);
+	if (!h)
+		return -EBADF;
+	r = in.fsync_flags & FUSE_FSYNC_FDATASYNC ? fdatasync(h->fd) :
+						    fsync(h->fd);
+	r = r ? -errno : 0;
+	server_handle_put(h);
+	return r;
+}
+
+ssize_t server_op_fallocate(struct server_req *req)
+{
+	struct fuse_fallocate_in in;
+	struct server_handle *h;
+	int r;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	if (in.offset > INT64_MAX || in.length > INT64_MAX ||
+	    !range_fits(in.offset, in.length, INT64_MAX))
+		return -EFBIG;
+	h = server_handle_get(req->s, in.fh, false);
+	if (!h)
+		return -EBADF;
+	r = fallocate(h->fd, (int)in.mode, (off_t)in.offset,
+		      (off_t)in.length) ? -errno : 0;
+	server_handle_put(h);
+	return r;
+}
+
+ssize_t server_op_lseek(struct server_req *req)
+{
+	struct fuse_lseek_out *out = (struct fuse_lseek_out *)req->t->reply;
+	struct server_handle *h;
+	struct fuse_lseek_in in;
+	off_t pos;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	if (in.offset > INT64_MAX)
+		return -EINVAL;
+	/* The position of our descriptor is nobody's: no SEEK_CUR. */
+	if (in.whence != SEEK_DATA && in.whence != SEEK_HOLE &&
+	    in.whence != SEEK_END && in.whence != SEEK_SET)
+		return -EINVAL;
+	h = server_handle_get(req->s, in.fh, false);
+	if (!h)
+		return -EBADF;
+	pos = lseek(h->fd, (off_t)in.offset, (int)in.whence);
+	if (pos < 0)
+		pos = -errno;
+	server_handle_put(h);
+	if (pos < 0)
+		return pos;
+	out->offset = (uint64_t)pos;
+	return sizeof(*out);
+}
+
+/* The reply has 32 bits for what was copied. */
+#define COPY_MAX (UINT64_C(0xffffffff) & ~UINT64_C(0xffff))
+
+static ssize_t copy_range(struct server_handle *from, struct server_handle *to,
+			  const struct fuse_copy_file_range_in *in)
+{
+	off_t off_in = (off_t)in->off_in;
+	off_t off_out = (off_t)in->off_out;
+	ssize_t r = copy_file_range(from->fd, &off_in, to->fd, &off_out,
+				    min_u64(in->len, COPY_MAX), 0);
+
+	return r < 0 ? -errno : r;
+}
+
+ssize_t server_op_copy_file_range(struct server_req *req)
+{
+	struct fuse_write_out *out = (struct fuse_write_out *)req->t->reply;
+	struct fuse_copy_file_range_in in;
+	struct server_handle *from;
+	struct server_handle *to;
+	ssize_t r = -EBADF;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	if (in.flags || in.off_in > INT64_MAX || in.off_out > INT64_MAX)
+		return -EINVAL;
+	from = server_handle_get(req->s, in.fh_in, false);
+	to = server_handle_get(req->s, in.fh_out, false);
+	if (from && to)
+		r = copy_range(from, to, &in);
+	if (from)
+		server_handle_put(from);
+	if (to)
+		server_handle_put(to);
+	if (r < 0)
+		return r;
+	memset(out, 0, sizeof(*out));
+	out->size = (uint32_t)r;
+	return sizeof(*out);
+}
+
+ssize_t server_op_syncfs(struct server_req *req)
+{
+	struct server_share *sh = req->share;
+	const struct server_inode *dir = sh->root;
+	int fd;
+	int r = server_fd_reserve(sh);
+
+	if (r)
+		return r;
+	if (S_ISDIR(req->inode->type))
+		dir = req->inode;
+	/* O_PATH descriptors cannot be synced; any file of the fs will do. */
+	fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		r = -errno;
+		server_fd_release(sh);
+		return r;
+	}
+	r = syncfs(fd) ? -errno : 0;
+	server_fd_drop(sh, fd);
+	return r;
+}
