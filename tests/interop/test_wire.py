@@ -12,10 +12,13 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 
 import daemons
 import wire_fuse
+import wire_hostile_fuse
+import wire_hostile_vhost
 import wire_sessions
 
 
@@ -49,10 +52,14 @@ class Context:
             else:
                 os.unlink(entry.path)
 
-    def end_case(self):
+    def close_all_but(self, *keep):
         for s in self.sessions:
-            s.close_once(False)
-        self.sessions = []
+            if s not in keep:
+                s.close_once(False)
+        self.sessions = list(keep)
+
+    def end_case(self):
+        self.close_all_but()
         if not self.daemon.alive() and self.kind == 'orield':
             raise AssertionError('the daemon died:\n' + self.daemon.log())
 
@@ -82,14 +89,45 @@ class Managed(wire_fuse.Session):
             super().close(politely)
 
 
+def in_company(case):
+    """The case, and what must be true around every hostile one: a session of
+    before lives, a new one is served, and no descriptor stays behind."""
+    def checked(t):
+        witness = os.path.join(t.share, 'file')
+        with open(witness, 'wb') as f:
+            f.write(b'witness')
+        neighbour = t.session()
+        node = neighbour.lookup(wire_fuse.ROOT, 'file').nodeid
+        fh = neighbour.open(node)
+        os.unlink(witness)
+        at_rest = t.daemon.fds()
+        case(t)
+        assert t.daemon.alive(), 'the daemon died'
+        assert neighbour.read(node, fh, 0, 100) == b'witness'
+        t.close_all_but(neighbour)
+        limit = time.monotonic() + 20
+        while t.daemon.fds() > at_rest and time.monotonic() < limit:
+            time.sleep(0.02)
+        assert t.daemon.fds() <= at_rest, \
+            f'{t.daemon.fds() - at_rest} descriptors stayed'
+        neighbour.close()
+        t.empty_share()
+        wire_sessions.files(t)
+        if t.session().window:
+            t.empty_share()
+            wire_sessions.dax_read_and_write(t)
+    checked.__name__ = case.__name__
+    return checked
+
+
 def main():
     group, kind, *only = sys.argv[1:]
     if group == 'sessions':
         cases = wire_sessions.COMMON + \
             (wire_sessions.OURS if kind == 'orield' else [])
     else:
-        import wire_hostile
-        cases = wire_hostile.CASES
+        cases = [in_company(c) for c in wire_hostile_fuse.CASES +
+                 wire_hostile_vhost.CASES]
     t = Context(kind)
     failed = 0
     try:
