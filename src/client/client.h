@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Private to src/client: a session, its requests, inodes and files.
+ *
+ * LOCKS, in the order in which they are taken (a thread holding one takes only
+ * those below it):
+ *
+ *   inode->lock      rwlock: size-changing and overwriting I/O exclusive;
+ *                    held across messages
+ *   (locks of src/dax)
+ *   session->table_lock  mutex: hash, LRU, inode.refs, inode.nlookup; short
+ *   inode->attr_lock     mutex: attributes and their validity; short
+ *   forget_lock          mutex: queue 0, its slots, the forgets not yet sent
+ *   submit_lock          mutex: free slots, the request queue's available ring
+ *   wait_lock            mutex: the list of followers
+ *
+ * The right to reap (session->reaping) is no lock but a flag that one waiting
+ * thread holds; it is never waited for, see call.c.
+ */
+#ifndef ORIEL_CLIENT_CLIENT_H
+#define ORIEL_CLIENT_CLIENT_H
+
+#include <oriel/oriel.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/util.h"
+#include "dax/dax.h"
+#include "embed/embed.h"
+#include "vhost/frontend.h"
+#include "wire/fuse.h"
+
+#define CLIENT_QUEUE_HIPRIO 0u
+#define CLIENT_QUEUE_REQUEST 1u
+
+#define CLIENT_SLOT_IN_BYTES 4096u  /* header, fixed arguments, names */
+#define CLIENT_SLOT_OUT_BYTES 4096u /* header, fixed results */
+#define CLIENT_FORGET_SLOTS 16u
+#define CLIENT_FORGET_BATCH 128u
+#define CLIENT_MAX_IOV 1024
+
+/* ------------------------------------------------------------- requests */
+
+enum client_slot_state {
+	SLOT_PENDING,  /* in the ring, its owner is awake */
+	SLOT_SLEEPING, /* in the ring, its owner sleeps on the word */
+	SLOT_LEAD,     /* in the ring, its owner is asked to reap */
+	SLOT_DONE,     /* answered, or given up with slot.err */
+};
+
+/* One request in flight: a fixed piece of the arena. */
+struct client_slot {
+	_Atomic uint32_t state; /* enum client_slot_state; futex */
+	int err;                /* with SLOT_DONE: the transport's verdict */
+	uint32_t used_len;      /* what the device says it wrote */
+	uint64_t unique;
+	bool abandoned;         /* its owner timed out; guarded by submit_lock */
+	unsigned char *in;      /* CLIENT_SLOT_IN_BYTES */
+	unsigned char *out;     /* CLIENT_SLOT_OUT_BYTES */
+	unsigned char *data;    /* session->slot_data_bytes */
+	struct list node;       /* free list (submit_lock) or followers
+				   (wait_lock) */
+};
+
+/*
+ * One FUSE request as the operations see it. Zero-initialise; everything
+ * pointed to stays the caller's and is used until client_call() returns.
+ */
+struct client_call {
+	uint32_t opcode;
+	uint64_t nodeid;
+	const void *arg; /* fixed part after the header */
+	size_t arg_len;
+	const char *names[2]; /* NUL-terminated, after the fixed part */
+	const struct iovec *in; /* bulk data to send */
+	unsigned n_in;
+	size_t in_len;
+	size_t in_skip; /* bytes of @in to pass over first */
+	void *out;      /* fixed result */
+	size_t out_len; /* its size */
+	size_t out_min; /* shortest acceptable; 0: out_len */
+	const struct iovec *bulk; /* where bulk results go */
+	unsigned n_bulk;
+	size_t bulk_len;  /* most bytes wanted */
+	size_t bulk_skip; /* bytes of @bulk to pass over first */
+	size_t ret_bulk;  /* bytes that came */
+	bool maps;        /* may lead to SHMEM_MAP: serve the channel */
+	uint32_t timeout_ms; /* 0: the session's */
+};
+
+/* Send and wait. 0, the daemon's -errno, or the transport's. */
+ORIEL_MUST_CHECK int client_call(struct oriel_session *s,
+				 struct client_call *c);
+
+ORIEL_MUST_CHECK int client_calls_init(struct oriel_session *s);
+void client_calls_done(struct oriel_session *s);
+
+/* The session is over: remember why, end every wait. Idempotent. */
+void client_die(struct oriel_session *s, int err);
+
+/* Give @nlookup references of @nodeid back. Never waits for an answer. */
+void client_forget(struct oriel_session *s, uint64_t nodeid, uint64_t nlookup);
+/* Push out what is still queued; at most @timeout_ms. */
+void client_forget_flush(struct oriel_session *s, int timeout_ms);
+
+/* --------------------------------------------------------------- inodes */
+
+struct client_inode {
+	struct oriel_session *s;
+	uint64_t nodeid;
+	uint64_t generation;
+	uint32_t type; /* S_IFMT bits; never change */
+
+	/* guarded by session->table_lock */
+	unsigned refs;
+	uint64_t nlookup;
+	bool hashed;
+	struct list hash_node;
+	struct list lru_node;
+
+	pthread_rwlock_t lock; /* see the head of this file */
+	_Atomic uint64_t size; /* changed under attr_lock, read without */
+	_Atomic bool bad;      /* stale generation: I/O says -EIO */
+	_Atomic bool mtime_owed; /* window writes not yet in mtime */
+	_Atomic bool privs_clean; /* set-uid and capabilities dropped since the
+				     last look (row B9) */
+
+	pthread_mutex_t attr_lock;
+	struct fuse_attr attr;   /* guarded by attr_lock */
+	uint64_t attr_until_ns;  /* guarded by attr_lock; 0: not valid */
+	uint64_t attr_version;   /* guarded by attr_lock */
+
+	struct dax_inode dax;
+};
+
+ORIEL_MUST_CHECK int client_inodes_init(struct oriel_session *s);
+/* Drop every inode; the session must be closed for messages. */
+void client_inodes_done(struct oriel_session *s);
+
+/*
+ * The inode of a reply that counts as a lookup, with one reference. @version is
+ * client_version() from before the request. On failure the lookup has been
+ * given back.
+ */
+ORIEL_MUST_CHECK int client_inode_get(struct oriel_session *s,
+				      const struct fuse_entry_out *entry,
+				      uint64_t version,
+				      struct client_inode **ret);
+void client_inode_ref(struct client_inode *ino);
+/* The last reference leaves it in the cache, which may evict another one. */
+void client_inode_put(struct client_inode *ino);
+
+/* Order of local changes and replies: attributes from a request sent before a
+ * local change are dropped. */
+uint64_t client_version(struct oriel_session *s);
+/* A local change: attributes known so far and those in flight are void. */
+void client_attr_invalidate(struct client_inode *ino);
+/* The same, and the size is at least @size. */
+void client_size_raise(struct client_inode *ino, uint64_t size);
+/* The size is @size now (truncation). */
+void client_size_set(struct client_inode *ino, uint64_t size);
+/* Attributes from a reply. */
+void client_attr_apply(struct client_inode *ino, const struct fuse_attr *attr,
+		       uint64_t valid_s, uint32_t valid_ns, uint64_t version);
+/* Copy valid attributes to *@ret; false if there are none. */
+bool client_attr_cached(struct client_inode *ino, struct fuse_attr *ret);
+/* GETATTR. @fh FUSE_WIRE_NO_FH: by nodeid. */
+ORIEL_MUST_CHECK int client_getattr(struct client_inode *ino, uint64_t fh,
+				    struct fuse_attr *ret);
+/* SETATTR; applies and returns the new attributes. */
+ORIEL_MUST_CHECK int client_do_setattr(struct client_inode *ino,
+				       struct fuse_setattr_in *in,
+				       struct fuse_attr *ret);
+/* Settle mtime if window writes owe it (row B8). */
+ORIEL_MUST_CHECK int client_settle_times(struct client_inode *ino, uint64_t fh);
+/* Set-uid, set-gid and capabilities go before the first window write (B9). */
+ORIEL_MUST_CHECK int client_drop_privs(struct client_inode *ino);
+void client_attr_to_stat(const struct client_inode *ino,
+			 const struct fuse_attr *a, struct oriel_stat *ret);
+
+/* ---------------------------------------------------------------- paths */
+
+#define CLIENT_WALK_NOFOLLOW 1u /* of the last component */
+
+/* A resolved path; release with client_walk_done(). */
+struct client_walk {
+	struct client_inode *dir; /* of the last name; never NULL */
+	char name[FUSE_WIRE_NAME_MAX + 1]; /* "" when the path is the root, or
+					      ends in "." or ".." */
+	struct client_inode *ino; /* what it names; NULL: not there, or not
+				     looked up */
+	bool must_be_dir; /* trailing slash */
+};
+
+/* Resolve all of @path; -ENOENT if the last component is not there. */
+ORIEL_MUST_CHECK int client_walk(struct oriel_session *s, const char *path,
+				 unsigned flags, struct client_walk *ret);
+/* As client_walk(), but a missing last component is success, ino NULL. */
+ORIEL_MUST_CHECK int client_walk_create(struct oriel_session *s,
+					const char *path, unsigned flags,
+					struct client_walk *ret);
+/* Directory and name only; -EBUSY if there is no name ("/", "a/.."). */
+ORIEL_MUST_CHECK int client_walk_parent(struct oriel_session *s,
+					const char *path,
+					struct client_walk *ret);
+void client_walk_done(struct client_walk *w);
+/* One LOOKUP. */
+ORIEL_MUST_CHECK int client_lookup(struct client_inode *dir, const char *name,
+				   struct client_inode **ret);
+ORIEL_MUST_CHECK ssize_t client_readlink(struct client_inode *ino, char *buf,
+					 size_t len);
+
+/* ---------------------------------------------------------------- files */
+
+struct oriel_file {
+	struct oriel_session *s;
+	struct client_inode *ino;
+	uint64_t fh;
+	int flags;          /* open(2) flags */
+	bool has_fh;        /* RELEASE is owed */
+	struct list node;   /* session->files; guarded by table_lock */
+	char *path;         /* for error texts */
+};
+
+/* ------------------------------------------------------------- sessions */
+
+struct oriel_session {
+	struct oriel_options opts; /* defaults filled in */
+	char *share;
+	struct vhost_frontend *fe;
+	const struct vhost_frontend_info *fi;
+	struct embed_child child; /* child.pid 0: not embedded */
+	pid_t peer_pid;
+
+	/* INIT's outcome; constant afterwards */
+	uint64_t fuse_flags;
+	uint32_t minor;
+	uint32_t max_write;
+	uint32_t max_read;
+	bool dax_by_attr; /* HAS_INODE_DAX: per file, by the daemon */
+	char dax_why[200];
+	uint32_t uid;
+	uint32_t gid;
+
+	_Atomic int dead;     /* 0, or the sticky -errno */
+	_Atomic bool closing; /* oriel_disconnect() has begun */
+
+	struct dax_window *dax; /* NULL: messages only */
+	_Atomic uint64_t nosys; /* bits: opcodes answered with -ENOSYS */
+
+	/* inodes: table_lock */
+	pthread_mutex_t table_lock;
+	struct list *hash;
+	size_t hash_len; /* power of two */
+	struct list lru; /* refs 0, least recently used first */
+	size_t n_inodes;
+	size_t n_lru;
+	struct list files;
+	size_t n_files;
+	struct client_inode *root;
+	_Atomic uint64_t version;
+
+	/* forgets: forget_lock */
+	pthread_mutex_t forget_lock;
+	struct client_slot forget_slots[CLIENT_FORGET_SLOTS];
+	unsigned forget_in_flight;
+	struct fuse_forget_one *forgets; /* not yet sent */
+	size_t n_forgets;
+	size_t cap_forgets;
+
+	/* requests: submit_lock */
+	pthread_mutex_t submit_lock;
+	pthread_cond_t slot_freed;
+	struct client_slot *slots;
+	unsigned n_slots;
+	size_t slot_data_bytes;
+	struct list free_slots;
+	uint64_t next_unique;
+	struct ring_driver *rq;
+
+	/* waiting: see call.c */
+	_Atomic bool reaping;
+	pthread_mutex_t wait_lock;
+	struct list followers;
+	_Atomic unsigned maps_pending;
+	_Atomic uint64_t spin_ns;
+
+	_Atomic uint64_t n_requests;
+	_Atomic uint64_t n_forgotten;
+	_Atomic uint64_t n_sleeps;
+	_Atomic uint64_t msg_read_bytes;
+	_Atomic uint64_t msg_write_bytes;
+};
+
+/* 0, or why nothing can be asked any more. */
+static inline int client_is_dead(struct oriel_session *s)
+{
+	/* pairs with the release in client_die() */
+	return atomic_load_explicit(&s->dead, memory_order_acquire);
+}
+
+/* Has @opcode (< 64) been answered with -ENOSYS before? */
+bool client_is_nosys(struct oriel_session *s, uint32_t opcode);
+
+/* DAX callbacks of src/dax; owner is the session, file the client_inode. */
+extern const struct dax_owner_ops client_dax_ops;
+
+/* Message I/O, at most one request each. @skip bytes of @iov are passed over. */
+ORIEL_MUST_CHECK ssize_t client_msg_read(struct oriel_file *f,
+					 const struct iovec *iov,
+					 unsigned n_iov, size_t skip,
+					 size_t len, uint64_t pos);
+ORIEL_MUST_CHECK ssize_t client_msg_write(struct oriel_file *f,
+					  const struct iovec *iov,
+					  unsigned n_iov, size_t skip,
+					  size_t len, uint64_t pos);
+
+/* --------------------------------------------------------------- errors */
+
+/* Remember the sentence for this thread and return @err. */
+int client_fail(int err, const char *fmt, ...) ORIEL_PRINTF(2, 3);
+/* The same for connects. */
+int client_connect_fail(int err, const char *fmt, ...) ORIEL_PRINTF(2, 3);
+void client_connect_ok(void);
+
+#endif

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Inodes: the table by nodeid, the count of lookups owed to the daemon, and the
+ * cache of those nobody uses.
+ *
+ * An inode is in the table from its first reply until it is evicted. refs counts
+ * users (open files, operations under way); at 0 it waits in the LRU list, and
+ * when there are more than opts.inode_cache of those the oldest goes: out of the
+ * table, then its mappings (REMOVEMAPPING), then FORGET with all its lookups
+ * (row A25). A nodeid may come back while its old object is on its way out: the
+ * counts of both add up at the daemon, so nothing is lost or given twice.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/assert.h"
+
+int client_inodes_init(struct oriel_session *s)
+{
+	s->hash_len = 256;
+	while (s->hash_len < s->opts.inode_cache && s->hash_len < (1u << 20))
+		s->hash_len *= 2;
+	s->hash = malloc(s->hash_len * sizeof(*s->hash));
+	if (!s->hash)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->hash_len; i++)
+		list_init(&s->hash[i]);
+	list_init(&s->lru);
+	list_init(&s->files);
+	return 0;
+}
+
+static struct list *bucket(struct oriel_session *s, uint64_t nodeid)
+{
+	/* Fibonacci hashing: nodeids are often consecutive */
+	return &s->hash[(nodeid * UINT64_C(0x9e3779b97f4a7c15) >> 32) &
+			(s->hash_len - 1)];
+}
+
+static struct client_inode *find_locked(struct oriel_session *s,
+					uint64_t nodeid)
+{
+	struct list *head = bucket(s, nodeid), *node;
+
+	list_for_each(node, head) {
+		struct client_inode *ino =
+			list_entry(node, struct client_inode, hash_node);
+
+		if (ino->nodeid == nodeid)
+			return ino;
+	}
+	return NULL;
+}
+
+/* May files of this kind use the window at all? Decided once an inode. */
+static bool wants_dax(const struct oriel_session *s,
+		      const struct fuse_attr *attr)
+{
+	if (!s->dax || !S_ISREG(attr->mode))
+		return false;
+	return !s->dax_by_attr || (attr->flags & FUSE_ATTR_DAX);
+}
+
+static int inode_new(struct oriel_session *s,
+		     const struct fuse_entry_out *entry,
+		     struct client_inode **ret)
+{
+	struct client_inode *ino = calloc(1, sizeof(*ino));
+
+	if (!ino)
+		return -ENOMEM;
+	ino->s = s;
+	ino->nodeid = entry->nodeid;
+	ino->generation = entry->generation;
+	ino->type = entry->attr.mode & S_IFMT;
+	list_init(&ino->hash_node);
+	list_init(&ino->lru_node);
+	pthread_rwlock_init(&ino->lock, NULL);
+	pthread_mutex_init(&ino->attr_lock, NULL);
+	dax_inode_init(&ino->dax, wants_dax(s, &entry->attr) ? s->dax : NULL,
+		       ino);
+	*ret = ino;
+	return 0;
+}
+
+static void inode_free(struct client_inode *ino)
+{
+	dax_inode_done(&ino->dax);
+	pthread_mutex_destroy(&ino->attr_lock);
+	pthread_rwlock_destroy(&ino->lock);
+	free(ino);
+}
+
+/* Out of the table and the LRU list. */
+static void unhash_locked(struct client_inode *ino)
+{
+	struct oriel_session *s = ino->s;
+
+	if (!ino->hashed)
+		return;
+	list_del(&ino->hash_node);
+	ino->hashed = false;
+	s->n_inodes--;
+}
+
+/* The last of an unhashed inode: mappings, then FORGET. No lock held. */
+static void inode_evict(struct client_inode *ino)
+{
+	struct oriel_session *s = ino->s;
+	uint64_t nodeid = ino->nodeid;
+	uint64_t nlookup = ino->nlookup;
+
+	inode_free(ino);
+	if (nlookup)
+		client_forget(s, nodeid, nlookup);
+}
+
+static void ref_locked(struct client_inode *ino)
+{
+	if (ino->refs++ == 0 && !list_is_empty(&ino->lru_node)) {
+		list_del(&ino->lru_node);
+		ino->s->n_lru--;
+	}
+}
+
+void client_inode_ref(struct client_inode *ino)
+{
+	pthread_mutex_lock(&ino->s->table_lock);
+	ref_locked(ino);
+	pthread_mutex_unlock(&ino->s->table_lock);
+}
+
+void client_inode_put(struct client_inode *ino)
+{
+	struct oriel_session *s;
+	struct client_inode *victim = NULL;
+
+	if (!ino)
+		return;
+	s = ino->s;
+	pthread_mutex_lock(&s->table_lock);
+	oriel_assert(ino->refs > 0);
+	if (--ino->refs == 0) {
+		if (!ino->hashed) {
+			victim = ino;
+		} else {
+			list_add_tail(&s->lru, &ino->lru_node);
+			s->n_lru++;
+		}
+	}
+	if (!victim && s->n_lru > s->opts.inode_cache) {
+		struct list *node = list_pop_head(&s->lru);
+
+		s->n_lru--;
+		victim = list_entry(node, struct client_inode, lru_node);
+		unhash_locked(victim);
+	}
+	pthread_mutex_unlock(&s->table_lock);
+	if (victim)
+		inode_evict(victim);
+}
+
+/* An entry the daemon may not send. */
+static bool entry_is_sane(const struct fuse_entry_out *e)
+{
+	switch (e->attr.mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFDIR:
+	case S_IFLNK:
+	case S_IFIFO:
+	case S_IFSOCK:
+	case S_IFCHR:
+	case S_IFBLK:
+		break;
+	default:
+		return false;
+	}
+	return e->nodeid != 0 && e->attr.size <= INT64_MAX;
+}
+
+int client_inode_get(struct oriel_session *s,
+		     const struct fuse_entry_out *entry, uint64_t version,
+		     struct client_inode **ret)
+{
+	struct client_inode *ino, *fresh = NULL, *stale = NULL;
+	int err;
+
+	if (!entry_is_sane(entry)) {
+		client_die(s, -EPROTO);
+		return -EPROTO;
+	}
+	pthread_mutex_lock(&s->table_lock);
+	ino = find_locked(s, entry->nodeid);
+	if (ino && (ino->generation != entry->generation ||
+		    ino->type != (entry->attr.mode & S_IFMT))) {
+		/* the number was given to another file: the old one is gone */
+		atomic_store(&ino->bad, true);
+		unhash_locked(ino);
+		if (ino->refs == 0) {
+			list_del(&ino->lru_node);
+			s->n_lru--;
+			stale = ino;
+		}
+		ino = NULL;
+	}
+	if (!ino) {
+		err = inode_new(s, entry, &fresh);
+		if (err) {
+			pthread_mutex_unlock(&s->table_lock);
+			client_forget(s, entry->nodeid, 1);
+			return err;
+		}
+		ino = fresh;
+		ino->hashed = true;
+		list_add_head(bucket(s, ino->nodeid), &ino->hash_node);
+		s->n_inodes++;
+	}
+	ino->nlookup++;
+	ref_locked(ino);
+	pthread_mutex_unlock(&s->table_lock);
+	if (stale)
+		inode_evict(stale);
+	client_attr_apply(ino, &entry->attr, entry->attr_valid,
+			  entry->attr_valid_nsec, version);
+	*ret = ino;
+	return 0;
+}
+
+void client_inodes_done(struct oriel_session *s)
+{
+	if (!s->hash)
+		return;
+	for (size_t i = 0; i < s->hash_len; i++) {
+		struct list *node;
+
+		while ((node = list_pop_head(&s->hash[i])))
+			inode_free(list_entry(node, struct client_inode,
+					      hash_node));
+	}
+	free(s->hash);
+	s->hash = NULL;
+}
+
+/* ------------------------------------------------------- DAX's callbacks */
+
+static int dax_map(void *owner, const struct dax_map_request *req)
+{
+	struct oriel_session *s = owner;
+	struct client_inode *ino = req->file;
+	struct fuse_setupmapping_in in = {
+		.fh = req->fh,
+		.foffset = req->file_off,
+		.len = req->len,
+		.flags = FUSE_SETUPMAPPING_FLAG_READ |
+			 (req->writable ? FUSE_SETUPMAPPING_FLAG_WRITE : 0u),
+		.moffset = req->window_off,
+	};
+	struct client_call c = {
+		.opcode = FUSE_SETUPMAPPING,
+		.nodeid = ino->nodeid,
+		.arg = &in,
+		.arg_len = sizeof(in),
+		.maps = true,
+	};
+
+	return client_call(s, &c);
+}
+
+/* REMOVEMAPPING; its records follow the count without padding. */
+static int dax_unmap(void *owner, void *file,
+		     const struct dax_unmap_request *reqs, unsigned n)
+{
+	struct oriel_session *s = owner;
+	struct client_inode *ino = file;
+	struct {
+		struct fuse_removemapping_in head;
+		unsigned char records[128 *
+				      sizeof(struct fuse_removemapping_one)];
+	} in;
+	int err = 0;
+
+	while (n > 0 && !err) {
+		unsigned now = (unsigned)min_u64(n, 128);
+		struct client_call c = {
+			.opcode = FUSE_REMOVEMAPPING,
+			.nodeid = ino->nodeid,
+			.arg = &in,
+			.maps = true,
+		};
+
+		in.head.count = now;
+		for (unsigned i = 0; i < now; i++) {
+			struct fuse_removemapping_one one = {
+				.moffset = reqs[i].window_off,
+				.len = reqs[i].len,
+			};
+
+			__builtin_memcpy(in.records + i * sizeof(one), &one,
+					 sizeof(one));
+		}
+		c.arg_len = sizeof(in.head) +
+			    now * sizeof(struct fuse_removemapping_one);
+		err = client_call(s, &c);
+		reqs += now;
+		n -= now;
+	}
+	return err;
+}
+
+static bool dax_is_connected(void *owner)
+{
+	struct oriel_session *s = owner;
+
+	return !client_is_dead(s) && !atomic_load(&s->closing);
+}
+
+static bool dax_file_get(void *owner, void *file)
+{
+	struct oriel_session *s = owner;
+	struct client_inode *ino = file;
+	bool alive;
+
+	pthread_mutex_lock(&s->table_lock);
+	alive = ino->hashed || ino->refs > 0;
+	if (alive)
+		ref_locked(ino);
+	pthread_mutex_unlock(&s->table_lock);
+	return alive;
+}
+
+static void dax_file_put(void *owner, void *file)
+{
+	client_inode_put(file);
+}
+
+const struct dax_owner_ops client_dax_ops = {
+	.map = dax_map,
+	.unmap = dax_unmap,
+	.is_connected = dax_is_connected,
+	.file_get = dax_file_get,
+	.file_put = dax_file_put,
+};

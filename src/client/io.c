@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reading and writing. This is the one place that decides between window and
+ * message, in the order of the contract:
+ *
+ *   read   zero length: 0, before anything else
+ *          below the size as known: the window (src/dax); what it passes on
+ *          (small file, full window, no window) as FUSE_READ
+ *          at and past the size as known: FUSE_READ, so that the end of the file
+ *          is always the daemon's and never a guess; there a short answer is the
+ *          end
+ *   write  under the inode's lock, exclusive
+ *          ends at or below the size: the window, or FUSE_WRITE where it passes
+ *          on
+ *          ends past it, or O_APPEND: the whole of it as FUSE_WRITE (one message
+ *          per max_write bytes, in order), so that data and size change together
+ *
+ * Reads that hit take no lock (docs/adr/0002): they are ordered with truncation
+ * by the page cache itself, as read(2) is.
+ *
+ * A copy that faults (somebody truncated the file) asks for the size anew and
+ * goes on from there; if the size did not change the piece goes by message,
+ * which reports the true error.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define IO_NOWAIT DAX_NOWAIT
+
+/* One read or write under way: the caller's buffers and how far it got. */
+struct io {
+	struct oriel_file *f;
+	const struct iovec *iov;
+	unsigned n_iov;
+	size_t len;  /* of all buffers */
+	size_t done;
+	uint64_t pos; /* of the first byte */
+	unsigned flags;
+};
+
+/* The piece of the caller's buffers that begins at io->done. */
+static void *io_piece(const struct io *io, size_t *ret_len)
+{
+	size_t skip = io->done;
+
+	for (unsigned i = 0; i < io->n_iov; i++) {
+		if (skip < io->iov[i].iov_len) {
+			*ret_len = io->iov[i].iov_len - skip;
+			return (char *)io->iov[i].iov_base + skip;
+		}
+		skip -= io->iov[i].iov_len;
+	}
+	*ret_len = 0;
+	return NULL;
+}
+
+static ssize_t io_result(const struct io *io, int err)
+{
+	return io->done > 0 ? (ssize_t)io->done : err;
+}
+
+ssize_t client_msg_read(struct oriel_file *f, const struct iovec *iov,
+			unsigned n_iov, size_t skip, size_t len, uint64_t pos)
+{
+	struct oriel_session *s = f->s;
+	struct fuse_read_in in = { .fh = f->fh, .offset = pos };
+	struct client_call c = {
+		.opcode = FUSE_READ,
+		.nodeid = f->ino->nodeid,
+		.arg = &in,
+		.arg_len = sizeof(in),
+		.bulk = iov,
+		.n_bulk = n_iov,
+		.bulk_skip = skip,
+	};
+	int err;
+
+	c.bulk_len = (size_t)min_u64(len, s->max_read);
+	in.size = (uint32_t)c.bulk_len;
+	in.flags = (uint32_t)f->flags;
+	err = client_call(s, &c);
+	if (err)
+		return err;
+	atomic_fetch_add_explicit(&s->msg_read_bytes, c.ret_bulk,
+				  memory_order_relaxed);
+	return (ssize_t)c.ret_bulk;
+}
+
+ssize_t client_msg_write(struct oriel_file *f, const struct iovec *iov,
+			 unsigned n_iov, size_t skip, size_t len, uint64_t pos)
+{
+	struct oriel_session *s = f->s;
+	struct fuse_write_in in = { .fh = f->fh, .offset = pos };
+	struct fuse_write_out out;
+	struct client_call c = {
+		.opcode = FUSE_WRITE,
+		.nodeid = f->ino->nodeid,
+		.arg = &in,
+		.arg_len = sizeof(in),
+		.in = iov,
+		.n_in = n_iov,
+		.in_skip = skip,
+		.out = &out,
+		.out_len = sizeof(out),
+	};
+	int err;
+
+	c.in_len = (size_t)min_u64(len, s->max_write);
+	in.size = (uint32_t)c.in_len;
+	in.flags = (uint32_t)f->flags;
+	if (!atomic_load_explicit(&f->ino->privs_clean, memory_order_relaxed))
+		in.write_flags |= FUSE_WRITE_KILL_SUIDGID;
+	err = client_call(s, &c);
+	if (err)
+		return err;
+	if (out.size > c.in_len) {
+		client_die(s, -EPROTO);
+		return -EPROTO;
+	}
+	atomic_fetch_add_explicit(&s->msg_write_bytes, out.size,
+				  memory_order_relaxed);
+	return (ssize_t)out.size;
+}
+
+/* Ask for the size anew after a fault. *@ret_same: nothing has changed. */
+static int refresh_size(struct oriel_file *f, uint64_t old, bool *ret_same)
+{
+	struct fuse_attr attr;
+	int err = client_getattr(f->ino, f->has_fh ? f->fh : FUSE_WIRE_NO_FH,
+				 &attr);
+
+	if (err)
+		return err;
+	*ret_same = attr.size >= old;
+	return 0;
+}
+
+/* FUSE_READ for up to @len bytes at the current place. 1: go on; 0: end of
+ * file; or -errno. */
+static int read_message(struct io *io, size_t len)
+{
+	struct oriel_file *f = io->f;
+	size_t want = (size_t)min_u64(len, f->s->max_read);
+	uint64_t pos = io->pos + io->done;
+	ssize_t n = client_msg_read(f, io->iov, io->n_iov, io->done, want, pos);
+
+	if (n < 0)
+		return (int)n;
+	io->done += (size_t)n;
+	if ((uint64_t)n + pos >
+	    atomic_load_explicit(&f->ino->size, memory_order_acquire))
+		client_size_raise(f->ino, pos + (uint64_t)n);
+	return (size_t)n == want;
+}
+
+/* One step of a read; as read_message(). */
+static int read_step(struct io *io)
+{
+	struct client_inode *ino = io->f->ino;
+	uint64_t pos = io->pos + io->done;
+	/* acquire: pairs with the stores in attr.c */
+	uint64_t size = atomic_load_explicit(&ino->size, memory_order_acquire);
+	struct dax_result r;
+	size_t piece;
+	void *buf;
+	bool same = false;
+	int err;
+
+	if (pos >= size || !ino->dax.window)
+		goto message;
+	buf = io_piece(io, &piece);
+	dax_read(&ino->dax, buf, piece, pos, size,
+		 io->f->has_fh ? io->f->fh : FUSE_WIRE_NO_FH, io->flags, &r);
+	io->done += r.done;
+	switch (r.stop) {
+	case DAX_DONE:
+		return 1;
+	case DAX_BYPASS:
+		if (io->flags & IO_NOWAIT)
+			return -EAGAIN;
+		/* up to the end of the file: ask for all that is left */
+		if (pos + r.done + r.bypass_bytes >= size)
+			return read_message(io, io->len - io->done);
+		return read_message(io, (size_t)min_u64(r.bypass_bytes,
+							io->len - io->done));
+	case DAX_FAULT:
+		if (io->flags & IO_NOWAIT)
+			return -EAGAIN;
+		err = refresh_size(io->f, size, &same);
+		if (err)
+			return err;
+		return same && !r.done ? read_message(io, io->len - io->done) :
+					 1;
+	case DAX_AGAIN:
+		return -EAGAIN;
+	case DAX_ERROR:
+		return r.err;
+	}
+message:
+	if (io->flags & IO_NOWAIT) {
+		struct fuse_attr attr;
+
+		return client_attr_cached(ino, &attr) && attr.size <= pos ?
+			       0 :
+			       -EAGAIN;
+	}
+	return read_message(io, io->len - io->done);
+}
+
+static ssize_t do_read(struct io *io)
+{
+	int r;
+
+	if ((io->f->flags & O_ACCMODE) == O_WRONLY)
+		return -EBADF;
+	if (S_ISDIR(io->f->ino->type))
+		return -EISDIR;
+	if (io->len == 0)
+		return 0;
+	if (ORIEL_UNLIKELY(atomic_load_explicit(&io->f->ino->bad,
+						memory_order_relaxed)))
+		return -EIO;
+	while (io->done < io->len) {
+		r = read_step(io);
+		if (r <= 0)
+			return io_result(io, r);
+	}
+	return (ssize_t)io->done;
+}
+
+/* -------------------------------------------------------------- writing */
+
+/* FUSE_WRITE of up to @len bytes at the current place. 1, or -errno. */
+static int write_message(struct io *io, size_t len, bool append)
+{
+	struct oriel_file *f = io->f;
+	uint64_t pos = io->pos + io->done;
+	ssize_t n = client_msg_write(f, io->iov, io->n_iov, io->done, len, pos);
+
+	if (n < 0) {
+		client_attr_invalidate(f->ino);
+		return (int)n;
+	}
+	if (n == 0)
+		return -EIO; /* no progress and no reason: do not loop */
+	io->done += (size_t)n;
+	client_size_raise(f->ino, pos + (uint64_t)n);
+	if (append) {
+		struct fuse_attr attr;
+
+		/* others may have appended too: where the end is now is the
+		 * daemon's to say */
+		return client_getattr(f->ino, f->fh, &attr) ? -EIO : 1;
+	}
+	return 1;
+}
+
+/* One step of a write that ends at or below the size. */
+static int overwrite_step(struct io *io, uint64_t size)
+{
+	struct client_inode *ino = io->f->ino;
+	struct dax_result r;
+	size_t piece;
+	const void *buf = io_piece(io, &piece);
+	bool same = false;
+	int err;
+
+	dax_write(&ino->dax, buf, piece, io->pos + io->done, size, io->f->fh,
+		  io->flags, &r);
+	io->done += r.done;
+	if (r.done && !atomic_load_explicit(&ino->mtime_owed,
+					    memory_order_relaxed))
+		atomic_store_explicit(&ino->mtime_owed, true,
+				      memory_order_relaxed);
+	switch (r.stop) {
+	case DAX_DONE:
+		return 1;
+	case DAX_BYPASS:
+		if (io->flags & IO_NOWAIT)
+			return -EAGAIN;
+		return write_message(io, (size_t)min_u64(r.bypass_bytes,
+							 io->len - io->done),
+				     false);
+	case DAX_FAULT:
+		if (io->flags & IO_NOWAIT)
+			return -EAGAIN;
+		err = refresh_size(io->f, size, &same);
+		if (err)
+			return err;
+		return same && !r.done ?
+			       write_message(io, io->len - io->done, false) :
+			       1;
+	case DAX_AGAIN:
+		return -EAGAIN;
+	case DAX_ERROR:
+		return r.err;
+	}
+	return -EIO;
+}
+
+/* The inode's lock is held for writing. */
+static int write_step_locked(struct io *io, bool by_window)
+{
+	struct client_inode *ino = io->f->ino;
+	bool append = io->f->flags & O_APPEND;
+	uint64_t size = atomic_load_explicit(&ino->size, memory_order_acquire);
+
+	if (append && io->done == 0)
+		io->pos = size;
+	if (!append && by_window && ino->dax.window &&
+	    io->pos + io->len <= size)
+		return overwrite_step(io, size);
+	if (io->flags & IO_NOWAIT)
+		return -EAGAIN;
+	return write_message(io, io->len - io->done, append);
+}
+
+static ssize_t write_locked(struct io *io)
+{
+	struct client_inode *ino = io->f->ino;
+	uint64_t size = atomic_load_explicit(&ino->size, memory_order_acquire);
+	bool by_window = !(io->f->flags & O_APPEND) && ino->dax.window &&
+			 io->pos + io->len <= size;
+	int r;
+
+	if (by_window && !atomic_load_explicit(&ino->privs_clean,
+					       memory_order_relaxed)) {
+		if (io->flags & IO_NOWAIT)
+			return -EAGAIN;
+		r = client_drop_privs(ino);
+		if (r)
+			return r;
+	}
+	while (io->done < io->len) {
+		r = write_step_locked(io, by_window);
+		if (r <= 0)
+			return io_result(io, r);
+	}
+	return (ssize_t)io->done;
+}
+
+static int sync_written(struct oriel_file *f)
+{
+	if (!(f->flags & (O_SYNC | O_DSYNC)))
+		return 0;
+	return (f->flags & O_SYNC) == O_SYNC ? oriel_fsync(f) :
+					       oriel_fdatasync(f);
+}
+
+static ssize_t do_write(struct io *io)
+{
+	struct client_inode *ino = io->f->ino;
+	ssize_t n;
+	int err;
+
+	if ((io->f->flags & O_ACCMODE) == O_RDONLY)
+		return -EBADF;
+	if (io->len == 0)
+		return 0;
+	if (atomic_load_explicit(&ino->bad, memory_order_relaxed))
+		return -EIO;
+	if ((io->flags & IO_NOWAIT) && (io->f->flags & (O_SYNC | O_DSYNC)))
+		return -EAGAIN;
+	if (io->flags & IO_NOWAIT) {
+		if (pthread_rwlock_trywrlock(&ino->lock))
+			return -EAGAIN;
+	} else {
+		pthread_rwlock_wrlock(&ino->lock);
+	}
+	n = write_locked(io);
+	pthread_rwlock_unlock(&ino->lock);
+	if (n > 0) {
+		err = sync_written(io->f);
+		if (err)
+			return err;
+	}
+	return n;
+}
+
+/* ------------------------------------------------------------ the calls */
+
+/* Fill @io; the sum of lengths and the last offset must be representable. */
+static int io_init(struct io *io, struct oriel_file *f, const struct iovec *iov,
+		   int n_iov, off_t off)
+{
+	if (n_iov < 0 || n_iov > CLIENT_MAX_IOV || off < 0)
+		return -EINVAL;
+	io->f = f;
+	io->iov = iov;
+	io->n_iov = (unsigned)n_iov;
+	io->len = 0;
+	io->done = 0;
+	io->pos = (uint64_t)off;
+	io->flags = 0;
+	for (int i = 0; i < n_iov; i++) {
+		if (iov[i].iov_len > (uint64_t)INT64_MAX - io->len)
+			return -EINVAL;
+		io->len += iov[i].iov_len;
+	}
+	return range_fits(io->pos, io->len, INT64_MAX) ? 0 : -EINVAL;
+}
+
+static ssize_t report(const struct io *io, const char *what, ssize_t n)
+{
+	if (ORIEL_UNLIKELY(n < 0) && n != -EAGAIN)
+		client_fail((int)n, "%s %s, %zu bytes at %llu", what,
+			    io->f->path, io->len, (unsigned long long)io->pos);
+	return n;
+}
+
+static ssize_t readv_flags(struct oriel_file *f, const struct iovec *iov,
+			   int n_iov, off_t off, unsigned flags)
+{
+	struct io io;
+	ssize_t n = io_init(&io, f, iov, n_iov, off);
+
+	if (n)
+		return client_fail((int)n, "read %s: bad count or offset %lld",
+				   f->path, (long long)off);
+	io.flags = flags;
+	return report(&io, "read", do_read(&io));
+}
+
+static ssize_t writev_flags(struct oriel_file *f, const struct iovec *iov,
+			    int n_iov, off_t off, unsigned flags)
+{
+	struct io io;
+	ssize_t n = io_init(&io, f, iov, n_iov, off);
+
+	if (n)
+		return client_fail((int)n, "write %s: bad count or offset %lld",
+				   f->path, (long long)off);
+	io.flags = flags;
+	return report(&io, "write", do_write(&io));
+}
+
+ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len, off_t off)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+
+	return readv_flags(f, &iov, 1, off, 0);
+}
+
+ssize_t oriel_pwrite(struct oriel_file *f, const void *buf, size_t len,
+		     off_t off)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+			     .iov_len = len };
+
+	return writev_flags(f, &iov, 1, off, 0);
+}
+
+ssize_t oriel_preadv(struct oriel_file *f, const struct iovec *iov, int n_iov,
+		     off_t off)
+{
+	return readv_flags(f, iov, n_iov, off, 0);
+}
+
+ssize_t oriel_pwritev(struct oriel_file *f, const struct iovec *iov, int n_iov,
+		      off_t off)
+{
+	return writev_flags(f, iov, n_iov, off, 0);
+}
+
+ssize_t oriel_pread_nowait(struct oriel_file *f, void *buf, size_t len,
+			   off_t off)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+
+	return readv_flags(f, &iov, 1, off, IO_NOWAIT);
+}
+
+ssize_t oriel_pwrite_nowait(struct oriel_file *f, const void *buf, size_t len,
+			    off_t off)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+			     .iov_len = len };
+
+	return writev_flags(f, &iov, 1, off, IO_NOWAIT);
+}

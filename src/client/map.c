@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * oriel_map(): a pointer to file bytes. The pin keeps the window ranges, the
+ * reference keeps the inode; the file may be closed.
+ */
+#include "client/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dax/guard.h"
+
+struct oriel_mapping {
+	struct client_inode *ino;
+	struct dax_pin pin;
+	bool writable;
+};
+
+static int map_check(struct oriel_file *f, off_t off, size_t len,
+		     unsigned prot)
+{
+	bool writes = prot & ORIEL_MAP_WRITE;
+	int mode = f->flags & O_ACCMODE;
+	struct fuse_attr attr;
+	int err;
+
+	if (off < 0 || len == 0 || !prot ||
+	    (prot & ~(ORIEL_MAP_READ | ORIEL_MAP_WRITE)) ||
+	    !range_fits((uint64_t)off, len, INT64_MAX))
+		return -EINVAL;
+	if (mode == O_WRONLY || (writes && mode == O_RDONLY))
+		return -EACCES;
+	if (!f->ino->dax.window)
+		return -ENODEV;
+	if ((uint64_t)off >= atomic_load(&f->ino->size)) {
+		err = client_getattr(f->ino, f->fh, &attr);
+		if (err)
+			return err;
+		if ((uint64_t)off >= attr.size)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int do_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
+		  struct oriel_mapping **ret)
+{
+	struct client_inode *ino = f->ino;
+	bool writes = prot & ORIEL_MAP_WRITE;
+	struct oriel_mapping *m;
+	int err = map_check(f, off, len, prot);
+
+	if (err)
+		return err;
+	if (writes && !atomic_load(&ino->privs_clean)) {
+		err = client_drop_privs(ino);
+		if (err)
+			return err;
+	}
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	err = dax_pin(&ino->dax, (uint64_t)off, len,
+		      writes ? DAX_WRITE : DAX_READ, f->fh, 0, &m->pin);
+	if (err) {
+		free(m);
+		return err;
+	}
+	client_inode_ref(ino);
+	m->ino = ino;
+	m->writable = writes;
+	if (writes)
+		atomic_store(&ino->mtime_owed, true);
+	*ret = m;
+	return 0;
+}
+
+int oriel_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
+	      struct oriel_mapping **ret_map, void **ret_ptr)
+{
+	int err = do_map(f, off, len, prot, ret_map);
+
+	if (err)
+		return client_fail(err, "map %s, %zu bytes at %lld", f->path,
+				   len, (long long)off);
+	*ret_ptr = (*ret_map)->pin.ptr;
+	return 0;
+}
+
+void oriel_unmap(struct oriel_mapping *m)
+{
+	struct client_inode *ino;
+
+	if (!m)
+		return;
+	ino = m->ino;
+	if (m->writable) /* stores since the last settlement */
+		atomic_store(&ino->mtime_owed, true);
+	dax_unpin(&ino->dax, &m->pin);
+	free(m);
+	client_inode_put(ino);
+}
+
+size_t oriel_copy(void *dst, const void *src, size_t len,
+		  struct oriel_mapping *m)
+{
+	const struct oriel_session *s = m->ino->s;
+	const unsigned char *p = src;
+
+	if (p >= s->fi->window && p < s->fi->window + s->fi->window_bytes)
+		return guard_copy_from(dst, src, len);
+	return guard_copy_to(dst, src, len);
+}
