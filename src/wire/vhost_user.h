@@ -161,7 +161,10 @@ _Static_assert(sizeof(struct vhost_user_one_region) == 40, "protocol text");
 _Static_assert(sizeof(struct vhost_user_mmap) == 40, "protocol text");
 _Static_assert(sizeof(struct vhost_user_shmem_config) == 2056, "text");
 
-/* One message as it travels: header, then header.size bytes of payload. */
+/*
+ * One message in memory. On the wire the payload follows the header at once;
+ * here it is aligned, so the two parts are sent and received separately.
+ */
 struct vhost_user_msg {
 	struct vhost_user_header hdr;
 	union {
