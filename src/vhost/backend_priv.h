@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Inside the back end: its parts and who does what.
+ *
+ *   backend.c          life cycle, the loop over the main channel
+ *   backend_msgs.c     one handler a message, in a table with its shape
+ *   backend_mem.c      the memory table
+ *   backend_queue.c    starting, running and stopping queue threads
+ *   backend_channel.c  SHMEM_MAP and SHMEM_UNMAP over the back-end channel
+ *
+ * Threads: "main" is the one inside vhost_backend_run(). It alone changes the
+ * state of queues, and only while a queue's thread does not run, except for
+ * the notifiers (call_lock) and the memory map (mem_lock). A queue thread that waits
+ * for an answer on the back-end channel holds no lock at all: the channel is
+ * marked busy instead. So main never waits for the front end, and the one thing
+ * main does wait for, the end of a queue thread, first cancels such a wait.
+ *
+ * Locks, none taken inside another: mem_lock, chan.lock, vq.call_lock.
+ */
+#ifndef ORIEL_VHOST_BACKEND_PRIV_H
+#define ORIEL_VHOST_BACKEND_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "vhost/backend.h"
+#include "vhost/vhost_msg.h"
+
+/* Where "there is something" is written: an eventfd, or a stream socket. */
+struct vq_notifier {
+	int fd; /* -1: none */
+	bool is_sock;
+};
+
+struct vhost_vq {
+	struct vhost_backend *be;
+	unsigned index;
+
+	/* What the front end said; main only, constant while running. */
+	unsigned size;
+	uint16_t base;
+	bool size_set;
+	bool addr_set;
+	bool kick_set; /* kick_fd is meant to be used, even if it is -1 */
+	bool enabled;
+	struct vhost_user_vring_addr addr;
+	int kick_fd; /* -1 with kick_set: the ring is to be polled */
+
+	pthread_mutex_t call_lock;
+	struct vq_notifier call; /* guarded by call_lock */
+	struct vq_notifier err;  /* guarded by call_lock */
+
+	/* The thread. */
+	bool running;         /* main only: thread is to be joined */
+	pthread_t thread;
+	int wake_fd;          /* interrupts its poll(2) */
+	_Atomic bool stop;
+	struct ring_device dev; /* its own while it runs */
+	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
+	struct ring_chain *chain; /* the one being handled */
+};
+
+/* The back-end channel. */
+struct vhost_channel {
+	pthread_mutex_t lock;
+	pthread_cond_t idle; /* busy went false, or cancelled went up */
+	int fd;              /* changed under lock while not busy */
+	bool busy;           /* guarded by lock: somebody uses fd and rx */
+	bool dead;           /* guarded by lock */
+	unsigned cancelled;  /* guarded by lock: waits end while > 0 */
+	int cancel_fd;       /* readable while cancelled > 0 */
+
+	/* Used by whoever made it busy. */
+	struct vhost_rx rx;
+	bool owed;                /* an answer nobody waited for will come */
+	uint32_t owed_request;    /* ... to this request */
+	struct vhost_user_mmap owed_range;
+	bool owed_undo; /* it is a MAP: if it succeeded, unmap */
+};
+
+struct vhost_backend {
+	struct vhost_backend_config cfg;
+	unsigned n_queues; /* hiprio included */
+	int stop_fd;       /* readable: run() is to end */
+	_Atomic int failed; /* why, if not stopped from outside: -errno */
+
+	/* Main only; queue threads get copies when they start. */
+	int sock;
+	uint64_t features;
+	uint64_t protocol;
+	struct vhost_rx rx;
+
+	pthread_mutex_t mem_lock;
+	struct mem_map *mem; /* guarded by mem_lock; NULL: no table yet */
+
+	struct vhost_channel chan;
+	_Atomic bool has_shmem; /* SHMEM and BACKEND_REQ acknowledged */
+
+	struct vhost_vq vqs[];
+};
+
+/* Log a violation of message @name and return -EPROTO. */
+int be_violation(const char *name, const char *fmt, ...) ORIEL_PRINTF(2, 3);
+
+/* End the session from any thread with @err. Async-signal-safe. */
+void be_fail(struct vhost_backend *be, int err);
+
+/* backend_msgs.c: handle be->rx. 0, or the error that ends the session. */
+ORIEL_MUST_CHECK int be_dispatch(struct vhost_backend *be);
+
+/* backend_mem.c; main only, except be_mem_get(): any thread, NULL if none. */
+ORIEL_MUST_CHECK int be_mem_set_table(struct vhost_backend *be);
+ORIEL_MUST_CHECK int be_mem_add(struct vhost_backend *be);
+ORIEL_MUST_CHECK int be_mem_remove(struct vhost_backend *be);
+struct mem_map *be_mem_get(struct vhost_backend *be);
+void be_mem_clear(struct vhost_backend *be);
+
+/* backend_queue.c; main only. */
+ORIEL_MUST_CHECK int vq_init(struct vhost_backend *be, unsigned i);
+void vq_done(struct vhost_vq *vq);
+/* Start the thread if the queue is complete and enabled. -EPROTO: logged. */
+ORIEL_MUST_CHECK int vq_try_start(struct vhost_vq *vq, const char *name);
+ORIEL_MUST_CHECK int be_try_start_all(struct vhost_backend *be,
+				      const char *name);
+/* Stop and join; afterwards vq->base is where to continue. */
+void vq_stop(struct vhost_vq *vq);
+void be_stop_all(struct vhost_backend *be);
+/* Forget everything the front end said about the queue. */
+void vq_reset(struct vhost_vq *vq);
+/*
+ * May @fd serve as a kick, call or error descriptor? An eventfd (an inode
+ * without a type), made non-blocking since a full one must not hold a thread,
+ * or a socket. Nothing else: writing to a pipe without reader is a SIGPIPE, and
+ * a file is always readable.
+ */
+bool vq_fd_is_usable(int fd);
+/* Take over @fd (-1: none) as the call or error descriptor. */
+void vq_set_call(struct vhost_vq *vq, int fd);
+void vq_set_err(struct vhost_vq *vq, int fd);
+
+/* backend_channel.c */
+ORIEL_MUST_CHECK int chan_init(struct vhost_channel *c);
+void chan_done(struct vhost_channel *c);
+/* Nobody uses it any more: every queue thread has ended. */
+void chan_close(struct vhost_channel *c);
+/* Take over @fd; -EBUSY while a request is under way (@fd stays). */
+ORIEL_MUST_CHECK int chan_set(struct vhost_channel *c, int fd);
+/* The device was reset: a mapping still owed is gone without an UNMAP. */
+void chan_drop_owed_mapping(struct vhost_channel *c);
+/* Between the two every wait on the channel fails with -ECANCELED. */
+void chan_cancel_begin(struct vhost_channel *c);
+void chan_cancel_end(struct vhost_channel *c);
+
+#endif

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Queue threads. One runs while its queue is complete (size, addresses, kick
+ * descriptor, memory) and enabled; main starts and joins it and touches the
+ * queue only in between.
+ *
+ * Waiting for requests has two stages. For poll_ns after the last request the
+ * thread looks at the ring itself, with kicks suppressed: a client that works
+ * pays no system call for its request, nor the wake-up of a sleeper. Then it
+ * asks for kicks, looks once more (the barrier is in ring_device_want_kick)
+ * and sleeps in poll(2) until a kick or main wakes it. The hiprio queue skips
+ * the first stage: what it carries is waited for by nobody.
+ */
+#include "vhost/backend_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+
+/* Chains handled with one reference to the memory map. */
+#define BATCH 64
+
+/* Looks at the ring between two looks at the clock, and clocks to a yield. */
+#define SPINS_PER_CLOCK 64
+#define CLOCKS_PER_YIELD 4
+
+/* How often a ring without a kick descriptor is looked at. */
+#define POLLED_RING_MS 1
+
+static bool is_stopping(const struct vhost_vq *vq)
+{
+	/* Only a flag: what must be seen after it comes by the wake_fd. */
+	return atomic_load_explicit(&vq->stop, memory_order_relaxed);
+}
+
+/* Tell the front end; it may not listen, which must not stop us. */
+static void notify(const struct vq_notifier *to)
+{
+	const uint64_t one = 1;
+	ssize_t n;
+
+	if (to->fd < 0)
+		return;
+	if (to->is_sock)
+		n = send(to->fd, &one, sizeof(one),
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
+	else
+		n = write(to->fd, &one, sizeof(one));
+	(void)n; /* full: a notification is pending; gone: main will notice */
+}
+
+static void vq_call(struct vhost_vq *vq)
+{
+	pthread_mutex_lock(&vq->call_lock);
+	notify(&vq->call);
+	pthread_mutex_unlock(&vq->call_lock);
+}
+
+/* The queue stops: the driver broke the rules. */
+static void vq_broken(struct vhost_vq *vq, const char *why)
+{
+	log_error("vhost: queue %u stopped: %s", vq->index, why);
+	pthread_mutex_lock(&vq->call_lock);
+	notify(&vq->err);
+	pthread_mutex_unlock(&vq->call_lock);
+}
+
+/* One chain: 1 handled, 0 none there, -EPROTO (reported). */
+static int vq_one(struct vhost_vq *vq, const struct mem_map *mem)
+{
+	const struct vhost_backend_config *cfg = &vq->be->cfg;
+	const char *why = "invalid descriptors";
+	uint32_t written = 0;
+	int r = ring_device_pop(&vq->dev, mem, vq->chain, &why);
+
+	if (r == 0)
+		return 0;
+	if (r > 0)
+		r = cfg->ops->handle(cfg->ctx, vq->index, vq->chain, &written);
+	else
+		written = 0;
+	if (r < 0) {
+		vq_broken(vq, why);
+		return -EPROTO;
+	}
+	ring_device_push(&vq->dev, vq->chain->head, written);
+	if (ring_device_needs_call(&vq->dev))
+		vq_call(vq);
+	return 1;
+}
+
+/* Handle what is there. The number of chains, or -EPROTO. */
+static int vq_batch(struct vhost_vq *vq)
+{
+	struct mem_map *mem;
+	int n = 0, r = 0;
+
+	if (!ring_device_has_avail(&vq->dev))
+		return 0;
+	mem = be_mem_get(vq->be);
+	if (!mem)
+		return -EPROTO; /* main never takes it away while we run */
+	while (n < BATCH && !is_stopping(vq)) {
+		r = vq_one(vq, mem);
+		if (r <= 0)
+			break;
+		n++;
+	}
+	mem_map_unref(mem);
+	return r < 0 ? r : n;
+}
+
+/* Poll the ring for a while. Is there something to do? */
+static bool vq_spin(struct vhost_vq *vq)
+{
+	const uint64_t end_ns = clock_now_ns() + vq->be->cfg.poll_ns;
+
+	for (unsigned i = 1;; i++) {
+		if (ring_device_has_avail(&vq->dev) || is_stopping(vq))
+			return true;
+		cpu_relax();
+		if (i % SPINS_PER_CLOCK)
+			continue;
+		if (clock_now_ns() >= end_ns)
+			return false;
+		if (i % (SPINS_PER_CLOCK * CLOCKS_PER_YIELD) == 0)
+			sched_yield();
+	}
+}
+
+/* Take the kick. -EPROTO if the descriptor can give none. */
+static int drain_kick(struct vhost_vq *vq, short revents)
+{
+	uint64_t count;
+	ssize_t n;
+
+	if (!revents)
+		return 0;
+	n = revents & POLLIN ? read(vq->kick_fd, &count, sizeof(count)) : 0;
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+		return 0;
+	vq_broken(vq, "its kick descriptor does not work");
+	return -EPROTO;
+}
+
+static int vq_sleep(struct vhost_vq *vq)
+{
+	struct pollfd p[2] = {
+		{ .fd = vq->kick_fd, .events = POLLIN },
+		{ .fd = vq->wake_fd, .events = POLLIN },
+	};
+	int err = 0;
+
+	ring_device_want_kick(&vq->dev, true);
+	if (!ring_device_has_avail(&vq->dev) &&
+	    poll(p, 2, vq->kick_fd < 0 ? POLLED_RING_MS : -1) > 0)
+		err = drain_kick(vq, p[0].revents);
+	ring_device_want_kick(&vq->dev, false);
+	return err;
+}
+
+static void vq_loop(struct vhost_vq *vq)
+{
+	const bool spins = vq->index != 0 && vq->be->cfg.poll_ns;
+	bool recent = false; /* a request was handled since the last sleep */
+
+	while (!is_stopping(vq)) {
+		int n = vq_batch(vq);
+
+		if (n < 0)
+			return;
+		if (n > 0) {
+			recent = true;
+			continue;
+		}
+		if (recent && spins && vq_spin(vq))
+			continue;
+		recent = false;
+		if (vq_sleep(vq))
+			return;
+	}
+}
+
+static void *vq_thread(void *arg)
+{
+	struct vhost_vq *vq = arg;
+	const struct vhost_backend_config *cfg = &vq->be->cfg;
+
+	if (cfg->ops->thread_start)
+		cfg->ops->thread_start(cfg->ctx, vq->index);
+	vq_loop(vq);
+	if (cfg->ops->thread_stop)
+		cfg->ops->thread_stop(cfg->ctx, vq->index);
+	return NULL;
+}
+
+int vq_init(struct vhost_backend *be, unsigned i)
+{
+	struct vhost_vq *vq = &be->vqs[i];
+
+	vq->be = be;
+	vq->index = i;
+	vq->kick_fd = -1;
+	vq->call.fd = -1;
+	vq->err.fd = -1;
+	vq->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vq->wake_fd < 0)
+		return -errno;
+	pthread_mutex_init(&vq->call_lock, NULL);
+	vq->chain = malloc(sizeof(*vq->chain));
+	return vq->chain ? 0 : -ENOMEM;
+}
+
+void vq_done(struct vhost_vq *vq)
+{
+	if (!vq->be || vq->wake_fd < 0)
+		return; /* vq_init() was not reached, or it failed */
+	vq_reset(vq);
+	fd_close(&vq->wake_fd);
+	pthread_mutex_destroy(&vq->call_lock);
+	free(vq->chain);
+}
+
+/* The ring in our memory: -ENXIO if its addresses lie in no region. */
+static int find_ring(const struct vhost_vq *vq, const struct mem_map *mem,
+		     struct ring_device_config *rc)
+{
+	const struct vhost_user_vring_addr *a = &vq->addr;
+
+	rc->desc = mem_map_uaddr(mem, a->desc, ring_desc_bytes(vq->size));
+	rc->avail = mem_map_uaddr(mem, a->avail, ring_avail_bytes(vq->size));
+	rc->used = mem_map_uaddr(mem, a->used, ring_used_bytes(vq->size));
+	return rc->desc && rc->avail && rc->used ? 0 : -ENXIO;
+}
+
+static int ring_init(struct vhost_vq *vq, const struct mem_map *mem,
+		     const char *name)
+{
+	struct ring_device_config rc = {
+		.size = vq->size,
+		.last_avail = vq->base,
+		.indirect = vq->be->features >> VIRTIO_F_INDIRECT_DESC & 1,
+		.event_idx = vq->be->features >> VIRTIO_F_EVENT_IDX & 1,
+	};
+	int err = find_ring(vq, mem, &rc);
+
+	if (!err)
+		err = ring_device_init(&vq->dev, &rc);
+	if (err)
+		return be_violation(name, "queue %u: ring of %u at 0x%" PRIx64
+				    ", 0x%" PRIx64 ", 0x%" PRIx64 ": %s",
+				    vq->index, vq->size, vq->addr.desc,
+				    vq->addr.avail, vq->addr.used,
+				    err == -ENXIO ? "not in shared memory"
+						  : "bad alignment or size");
+	return 0;
+}
+
+/*
+ * Signals that report our own faults stay open, the others are for the
+ * threads of the program.
+ */
+static int spawn(struct vhost_vq *vq)
+{
+	static const int faults[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL,
+				      SIGTRAP, SIGABRT, SIGSYS };
+	sigset_t block, old;
+	char name[16];
+	int err;
+
+	sigfillset(&block);
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+		sigdelset(&block, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &block, &old);
+	err = pthread_create(&vq->thread, NULL, vq_thread, vq);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		return -err;
+	snprintf(name, sizeof(name), "oriel-q%u", vq->index);
+	pthread_setname_np(vq->thread, name);
+	return 0;
+}
+
+int vq_try_start(struct vhost_vq *vq, const char *name)
+{
+	struct mem_map *mem;
+	int err;
+
+	if (vq->running || !vq->enabled || !vq->kick_set || !vq->size_set ||
+	    !vq->addr_set)
+		return 0;
+	mem = be_mem_get(vq->be);
+	if (!mem || mem->n_regions == 0) {
+		mem_map_unref(mem);
+		return 0; /* regions come later, and then we are back */
+	}
+	err = ring_init(vq, mem, name);
+	if (!err) {
+		vq->ring_mem = mem;
+		atomic_store_explicit(&vq->stop, false, memory_order_relaxed);
+		err = spawn(vq);
+	}
+	if (err) {
+		vq->ring_mem = NULL;
+		mem_map_unref(mem);
+		return err;
+	}
+	vq->running = true;
+	return 0;
+}
+
+int be_try_start_all(struct vhost_backend *be, const char *name)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < be->n_queues; i++)
+		err = vq_try_start(&be->vqs[i], name);
+	return err;
+}
+
+static void stop_begin(struct vhost_vq *vq)
+{
+	if (!vq->running)
+		return;
+	atomic_store_explicit(&vq->stop, true, memory_order_relaxed);
+	notify(&(struct vq_notifier){ .fd = vq->wake_fd });
+}
+
+static void stop_end(struct vhost_vq *vq)
+{
+	uint64_t count;
+	ssize_t n;
+
+	if (!vq->running)
+		return;
+	pthread_join(vq->thread, NULL);
+	vq->running = false;
+	vq->base = vq->dev.last_avail;
+	n = read(vq->wake_fd, &count, sizeof(count));
+	(void)n; /* we wrote it */
+	mem_map_unref(vq->ring_mem);
+	vq->ring_mem = NULL;
+}
+
+void vq_stop(struct vhost_vq *vq)
+{
+	if (!vq->running)
+		return;
+	chan_cancel_begin(&vq->be->chan);
+	stop_begin(vq);
+	stop_end(vq);
+	chan_cancel_end(&vq->be->chan);
+}
+
+void be_stop_all(struct vhost_backend *be)
+{
+	chan_cancel_begin(&be->chan);
+	for (unsigned i = 0; i < be->n_queues; i++)
+		stop_begin(&be->vqs[i]);
+	for (unsigned i = 0; i < be->n_queues; i++)
+		stop_end(&be->vqs[i]);
+	chan_cancel_end(&be->chan);
+}
+
+bool vq_fd_is_usable(int fd)
+{
+	struct stat st;
+	mode_t type;
+	int flags;
+
+	if (fstat(fd, &st))
+		return false;
+	type = st.st_mode & S_IFMT;
+	if (type == S_IFSOCK)
+		return true;
+	flags = fcntl(fd, F_GETFL);
+	if (type != 0 || flags < 0)
+		return false;
+	return flags & O_NONBLOCK ||
+	       fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+static bool is_socket(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+void vq_set_call(struct vhost_vq *vq, int fd)
+{
+	const struct vq_notifier new = { fd, is_socket(fd) };
+
+	pthread_mutex_lock(&vq->call_lock);
+	fd_close(&vq->call.fd);
+	vq->call = new;
+	/* One may have gone to the old descriptor, which nobody reads. */
+	if (vq->running)
+		notify(&vq->call);
+	pthread_mutex_unlock(&vq->call_lock);
+}
+
+void vq_set_err(struct vhost_vq *vq, int fd)
+{
+	const struct vq_notifier new = { fd, is_socket(fd) };
+
+	pthread_mutex_lock(&vq->call_lock);
+	fd_close(&vq->err.fd);
+	vq->err = new;
+	pthread_mutex_unlock(&vq->call_lock);
+}
+
+void vq_reset(struct vhost_vq *vq)
+{
+	vq_stop(vq);
+	fd_close(&vq->kick_fd);
+	vq_set_call(vq, -1);
+	vq_set_err(vq, -1);
+	vq->size_set = false;
+	vq->addr_set = false;
+	vq->kick_set = false;
+	vq->enabled = false;
+	vq->base = 0;
+}
