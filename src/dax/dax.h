@@ -52,21 +52,30 @@ struct dax_unmap_request {
 struct dax_owner_ops {
 	/*
 	 * Make the file range appear at the window offset (SETUPMAPPING). Blocks
-	 * for a round trip; called with the inode's dax lock held for writing.
-	 * 0 or -errno. -ENOSYS: never again, the session has no DAX.
+	 * for a round trip; called with the inode's dax lock held for writing,
+	 * so it must not call back for the same inode.
+	 * 0 or -errno. -ENOSYS: never again, the session has no DAX. -EROFS,
+	 * -EACCES, -EPERM: refused, what was mapped there before still is.
+	 * A read of the range must never raise SIGSEGV before it is unmapped.
 	 */
 	int (*map)(void *owner, const struct dax_map_request *req);
 	/*
-	 * Undo @n mappings of one file (REMOVEMAPPING). Same context. An error
+	 * Undo @n mappings of one file (REMOVEMAPPING), @n <= 128. Blocks for a
+	 * round trip; other threads may be in map() for the same file. An error
 	 * is logged by the owner and ignored here: the ranges are usable again.
 	 */
 	int (*unmap)(void *owner, void *file,
 		     const struct dax_unmap_request *reqs, unsigned n);
-	/* Is the session still connected? If not, nothing is asked any more. */
+	/* Is the session still connected? If not, nothing is asked any more.
+	 * Any context: no waiting, no calls back. */
 	bool (*is_connected)(void *owner);
 	/*
 	 * Keep @file alive across a reclaim of its mappings by another thread /
-	 * let it go again. get() false: it is being torn down, skip it.
+	 * let it go again. get() false: it is being torn down, skip it; called
+	 * with the window's lock held, so it must neither wait nor call back,
+	 * nor take a lock under which its owner calls into here: an atomic count
+	 * that does not leave zero is what fits. put() is called with no lock
+	 * held, on any thread, and may tear the file down.
 	 */
 	bool (*file_get)(void *owner, void *file);
 	void (*file_put)(void *owner, void *file);
@@ -81,9 +90,10 @@ struct dax_config {
 	 */
 	uint64_t small_file_bytes;
 	/*
-	 * Admission (row B2): with no free range, a missing range is only set up
-	 * (by evicting another) after this many touches; until then DAX_BYPASS.
-	 * 0: always set up.
+	 * Admission (row B2): when free ranges have run out, a missing range is
+	 * only set up (by evicting another) after this many touches, and if
+	 * evictions pay; until then DAX_BYPASS. Sequential reading of a range is
+	 * one touch. 0: always set up.
 	 */
 	unsigned admit_touches;
 	bool replace_in_place; /* the peer replaces an exact overlap: upgrade
@@ -117,6 +127,12 @@ struct dax_stats {
 	uint64_t bytes_written;
 };
 
+/* Set-ups that failed in a row, and misses that shall not try; see io.c. */
+struct dax_backoff {
+	_Atomic unsigned width;
+	_Atomic unsigned skip;
+};
+
 /* Embedded in the owner's inode; fields are private to src/dax. */
 struct dax_inode {
 	struct dax_window *window; /* NULL: this file is not DAX */
@@ -125,7 +141,9 @@ struct dax_inode {
 	struct itree tree;         /* of dax_mapping.node */
 	size_t n_mappings;
 	struct dax_index *_Atomic index; /* derived from tree; see dax.c */
-	_Atomic uint64_t next_seq; /* end of the last read: sequential hint */
+	_Atomic uint64_t next_seq; /* range whose middle a sequential reader
+				      passes next */
+	struct dax_backoff backoff[2]; /* by dax_intent */
 };
 
 /* 0, -ENOMEM, -EINVAL (range size not a power of two, no whole range). */
@@ -133,12 +151,19 @@ ORIEL_MUST_CHECK int dax_window_new(const struct dax_config *cfg,
 				    struct dax_window **ret);
 /* No inode may have mappings and no thread may be inside. NULL is fine. */
 void dax_window_free(struct dax_window *w);
+/*
+ * No background work from now on: waits for what runs, and puts the files that
+ * were held for it. To be called before the inodes are torn down; also done by
+ * dax_window_free(). Not from a callback. NULL is fine.
+ */
+void dax_window_stop(struct dax_window *w);
 void dax_window_stats(const struct dax_window *w, struct dax_stats *ret);
 uint64_t dax_window_range_bytes(const struct dax_window *w);
 
 /*
  * One character a range, for pictures: '.' free, 'r' mapped for reading, 'w'
- * writable, uppercase when referenced since reclaim last looked, '#' pinned.
+ * writable, uppercase when referenced since reclaim last looked, '#' pinned,
+ * '~' being set up or taken down.
  * Fills at most @len bytes, returns the number of ranges.
  */
 size_t dax_window_picture(struct dax_window *w, char *buf, size_t len);
@@ -158,7 +183,7 @@ enum dax_stop {
 	DAX_BYPASS, /* the next dax_result.bypass_bytes go by message */
 	DAX_FAULT,  /* somebody truncated the file: refresh the size, look again */
 	DAX_AGAIN,  /* DAX_NOWAIT and it would have blocked */
-	DAX_ERROR,  /* dax_result.err */
+	DAX_ERROR,  /* dax_result.err: -EIO, a write at or past the size */
 };
 
 struct dax_result {
@@ -168,13 +193,18 @@ struct dax_result {
 	int err;             /* DAX_ERROR: -errno */
 };
 
-#define DAX_NOWAIT 1u /* no round trip, no waiting for locks or ranges */
+#define DAX_NOWAIT 1u /* no round trip, no waiting for locks or ranges: what
+			 would be a bypass is DAX_AGAIN too */
 
 /*
  * Copy [@pos, min(@pos + @len, @size)) out of / into the file through the
  * window, setting up what is missing. @size is the file's size as the owner
  * knows it; bytes at or past it are the owner's business (hole, row A13; a
- * write there is DAX_ERROR -EIO, row A16). A copy that faults stops there.
+ * write that starts there is DAX_ERROR -EIO, row A16). A copy that faults stops
+ * there; if the size still covers it after a refresh, send it by message.
+ * Set-ups that fail, for whatever reason, are DAX_BYPASS (row B3): the message
+ * tells the true error, if there is one. Not connected: hits are served, misses
+ * are DAX_BYPASS.
  * @fh as in dax_map_request. Hits take no lock and make no system call.
  */
 void dax_read(struct dax_inode *di, void *buf, size_t len, uint64_t pos,
@@ -194,8 +224,9 @@ struct dax_pin {
  * Pin [@pos, @pos + @len) contiguously in the window: an existing mapping that
  * covers it, or a new one over as many adjacent ranges as it takes. Pinned
  * ranges are never reclaimed. 0; -ENOSPC: not enough adjacent ranges even after
- * reclaim; -ENODEV: the file is not DAX; -EAGAIN with DAX_NOWAIT; or the
- * owner's error.
+ * reclaim; -ENODEV: the file is not DAX, or the peer has none; -EINVAL: @len 0
+ * or past INT64_MAX; -EAGAIN with DAX_NOWAIT; -ENOTCONN; -ENOMEM; or the owner's
+ * error. One that exists needs no connection.
  */
 ORIEL_MUST_CHECK int dax_pin(struct dax_inode *di, uint64_t pos, uint64_t len,
 			     enum dax_intent intent, uint64_t fh,

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Admission: is a range that is not mapped worth evicting another one for?
+ * Only asked when free ranges have run out (row B2).
+ *
+ * An eviction costs about as much as three messages (a removal, a set-up, the
+ * page faults). A working set larger than the window must not pay that on
+ * every miss, so two questions are asked.
+ *
+ * 1. Has this range been touched admit_touches times? A ghost table remembers
+ *    touches of ranges that are not mapped. It is small, has no chains (a
+ *    newcomer replaces who is there, when that one's count has worn off) and
+ *    is halved from time to time. A read that goes on where the last read of
+ *    the range ended is the same touch: a scan touches each range once, however
+ *    small its steps are.
+ *
+ * 2. Can we afford it? Every miss sent by message earns a credit, an eviction
+ *    costs the current price. The price doubles when the evicted mapping had
+ *    not been used again after its first burst (setting it up had been a
+ *    waste) and falls by a 64th when it had. So it settles where about one
+ *    eviction in 64 is wasted: with random access to S ranges through a window
+ *    of W that is about four hits for each eviction, whatever S and W are.
+ *    A price of 1 never holds anybody up.
+ *
+ * All of it is a heuristic: the counters are atomics without order, and two
+ * threads may lose a touch to each other.
+ *
+ * Thread rule: any thread; does not block.
+ */
+#include "dax/dax_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define GHOST_MIN_SLOTS 1024u
+#define PRICE_ONE 64u             /* the price is kept in 64ths */
+#define PRICE_MAX (256u * PRICE_ONE)
+#define COUNT_MAX 255u
+
+/* A slot is one word: 24 bits of tag, 8 of count, 32 of where it ended. */
+struct ghost_slot {
+	uint32_t tag;
+	uint32_t count;
+	uint32_t end; /* offset in the range after the last touch */
+};
+
+struct dax_ghost {
+	size_t n_slots; /* power of two */
+	_Atomic uint32_t price;   /* of an eviction, in 64ths of a credit */
+	_Atomic uint32_t credits; /* in 64ths too */
+	_Atomic uint64_t touches; /* since the last ageing */
+	_Atomic uint64_t slot[];
+};
+
+static struct ghost_slot unpack(uint64_t v)
+{
+	return (struct ghost_slot){ (uint32_t)(v >> 40),
+				    (uint32_t)(v >> 32) & 0xff, (uint32_t)v };
+}
+
+static uint64_t pack(struct ghost_slot s)
+{
+	return (uint64_t)s.tag << 40 | (uint64_t)s.count << 32 | s.end;
+}
+
+/* Relaxed everywhere below: counts, that order nothing. */
+static uint64_t load(_Atomic uint64_t *p)
+{
+	return atomic_load_explicit(p, memory_order_relaxed);
+}
+
+static void store(_Atomic uint64_t *p, uint64_t v)
+{
+	atomic_store_explicit(p, v, memory_order_relaxed);
+}
+
+int dax_ghost_new(uint32_t n_ranges, struct dax_ghost **ret)
+{
+	struct dax_ghost *g;
+	size_t n = GHOST_MIN_SLOTS;
+
+	while (n < (size_t)n_ranges * 8)
+		n *= 2;
+	g = calloc(1, sizeof(*g) + n * sizeof(g->slot[0]));
+	if (!g)
+		return -ENOMEM;
+	g->n_slots = n;
+	atomic_init(&g->price, PRICE_ONE);
+	*ret = g;
+	return 0;
+}
+
+void dax_ghost_free(struct dax_ghost *g)
+{
+	free(g);
+}
+
+/* Mixes all bits of both; splitmix64's finish. */
+static uint64_t hash(const struct dax_inode *di, uint64_t range)
+{
+	uint64_t h = (uintptr_t)di + range * UINT64_C(0x9e3779b97f4a7c15);
+
+	h = (h ^ (h >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	h = (h ^ (h >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return h ^ (h >> 31);
+}
+
+static void age(struct dax_ghost *g)
+{
+	struct ghost_slot s;
+	size_t i;
+
+	if (atomic_fetch_add_explicit(&g->touches, 1, memory_order_relaxed) <
+	    8 * g->n_slots)
+		return;
+	store(&g->touches, 0);
+	for (i = 0; i < g->n_slots; i++) {
+		s = unpack(load(&g->slot[i]));
+		s.count /= 2;
+		store(&g->slot[i], pack(s));
+	}
+}
+
+/* Count the touch; returns how many there have been. */
+static uint32_t touch(struct dax_window *w, struct dax_inode *di,
+		      const struct dax_want *want)
+{
+	struct dax_ghost *g = w->ghost;
+	uint64_t h = hash(di, want->file_start >> w->shift);
+	_Atomic uint64_t *slot = &g->slot[h & (g->n_slots - 1)];
+	struct ghost_slot s = unpack(load(slot));
+	uint32_t off = (uint32_t)(want->pos - want->file_start);
+	uint32_t tag = (uint32_t)(h >> 40);
+	bool goes_on;
+
+	age(g);
+	if (s.tag != tag && s.count > 1) {
+		/* Somebody else's: wear it down. */
+		s.count--;
+		store(slot, pack(s));
+		return 1;
+	}
+	if (s.tag != tag)
+		s = (struct ghost_slot){ .tag = tag };
+	goes_on = s.count > 0 && off > 0 && off == s.end;
+	if (!goes_on && s.count < COUNT_MAX)
+		s.count++;
+	s.end = off + (uint32_t)want->len;
+	store(slot, pack(s));
+	return s.count;
+}
+
+/* Earn one credit; spend the price of an eviction if @spend. */
+static bool settle(struct dax_ghost *g, bool spend)
+{
+	uint32_t price = atomic_load_explicit(&g->price, memory_order_relaxed);
+	uint32_t have = atomic_load_explicit(&g->credits,
+					     memory_order_relaxed);
+
+	/* Savings are no licence for a burst: at most two evictions' worth. */
+	have = (uint32_t)min_u64((uint64_t)have + PRICE_ONE,
+				 2 * (uint64_t)price);
+	spend = spend && have >= price;
+	if (spend)
+		have -= price;
+	atomic_store_explicit(&g->credits, have, memory_order_relaxed);
+	return spend;
+}
+
+bool dax_admit(struct dax_window *w, struct dax_inode *di,
+	       const struct dax_want *want)
+{
+	if (!w->cfg.admit_touches)
+		return true;
+	return settle(w->ghost,
+		      touch(w, di, want) >= w->cfg.admit_touches);
+}
+
+void dax_admit_learn(struct dax_window *w, bool was_used_again)
+{
+	struct dax_ghost *g = w->ghost;
+	uint32_t price = atomic_load_explicit(&g->price, memory_order_relaxed);
+
+	if (was_used_again)
+		price -= price / 64;
+	else
+		price *= 2;
+	price = (uint32_t)max_u64(PRICE_ONE, min_u64(price, PRICE_MAX));
+	atomic_store_explicit(&g->price, price, memory_order_relaxed);
+}
+
+void dax_admit_forget(struct dax_window *w, struct dax_inode *di,
+		      uint64_t file_start)
+{
+	struct dax_ghost *g = w->ghost;
+	uint64_t h = hash(di, file_start >> w->shift);
+	_Atomic uint64_t *slot = &g->slot[h & (g->n_slots - 1)];
+
+	if (unpack(load(slot)).tag == h >> 40)
+		store(slot, 0);
+}

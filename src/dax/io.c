@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reading and writing through the window, one step a file range.
+ *
+ * A HIT is all this is about: enter a read section, load the index slot, copy,
+ * leave. It takes no lock, makes no system call, and writes nothing that
+ * another thread reads: the counters are the thread's own, the mapping's mark
+ * for reclaim is written only when it is not set. The copy itself is guarded:
+ * a page that is not there any more ends it.
+ *
+ * Anything else is slow and kept out of line: the index may know less than
+ * the tree; the mapping may have to be upgraded or set up; or the step is not
+ * for the window at all and the caller is told to send it by message. After
+ * something was set up the step starts over, because reclaim may already have
+ * taken it back. It does so a few times at most: then it is a message too.
+ *
+ * Errors of set-ups never reach the user from here (row B3). The step goes by
+ * message, and the message says what is wrong, if anything is. What fails is
+ * tried again, but less and less often.
+ *
+ * Thread rule: any thread.
+ */
+#include <errno.h>
+
+#include "base/epoch.h"
+#include "dax/dax_internal.h"
+#include "dax/guard.h"
+
+#define STEP_ATTEMPTS 4
+#define BACKOFF_MAX 1023u
+
+struct io {
+	struct dax_inode *di;
+	unsigned char *buf;
+	size_t left;   /* below the size */
+	uint64_t pos;
+	uint64_t size;
+	uint64_t fh;
+	unsigned flags;
+	enum dax_intent intent;
+};
+
+enum step {
+	STEP_DONE,
+	STEP_FAULT,
+	STEP_MISS,
+	STEP_OUT_OF_MEMORY,
+	STEP_LOCKED, /* NOWAIT, and somebody holds the lock */
+};
+
+/* --------------------------------------------------------------------- hit */
+
+/* Copy between @buf and @m. Inside a read section. */
+static inline size_t copy_mapped(const struct io *io, struct dax_mapping *m,
+				 size_t n)
+{
+	unsigned char *p = m->ptr + (io->pos - m->file_start);
+
+	/* relaxed: a hint for the clock. Test first: the line stays shared. */
+	if (!atomic_load_explicit(&m->referenced, memory_order_relaxed))
+		atomic_store_explicit(&m->referenced, true,
+				      memory_order_relaxed);
+	if (io->intent == DAX_READ)
+		return guard_copy_from(io->buf, p, n);
+	return guard_copy_to(p, io->buf, n);
+}
+
+static inline bool may(const struct dax_mapping *m, enum dax_intent intent)
+{
+	/* pairs with the release in upgrade_in_place_locked() */
+	return intent == DAX_READ ||
+	       atomic_load_explicit(&m->writable, memory_order_acquire);
+}
+
+static inline enum step step_index(const struct io *io, size_t n, size_t *copied)
+{
+	struct dax_mapping *m;
+	enum step ret = STEP_MISS;
+
+	if (ORIEL_UNLIKELY(!epoch_enter()))
+		return STEP_OUT_OF_MEMORY;
+	m = dax_index_get(io->di, io->pos >> io->di->window->shift);
+	if (ORIEL_LIKELY(m && may(m, io->intent))) {
+		*copied = copy_mapped(io, m, n);
+		ret = *copied == n ? STEP_DONE : STEP_FAULT;
+	}
+	epoch_exit();
+	return ret;
+}
+
+/* The same by the tree, which knows all. */
+static __attribute__((noinline)) enum step
+step_tree(const struct io *io, size_t n, size_t *copied)
+{
+	struct dax_inode *di = io->di;
+	struct dax_mapping *m;
+	enum step ret = STEP_MISS;
+
+	if (!(io->flags & DAX_NOWAIT))
+		pthread_rwlock_rdlock(&di->lock);
+	else if (pthread_rwlock_tryrdlock(&di->lock))
+		return STEP_LOCKED;
+	m = dax_mapping_find_locked(di, io->pos, io->pos, io->intent);
+	if (m && !may(m, io->intent))
+		m = NULL;
+	/* In the section before the lock goes: no gap for reclaim. */
+	if (m && !epoch_enter()) {
+		m = NULL;
+		ret = STEP_OUT_OF_MEMORY;
+	}
+	pthread_rwlock_unlock(&di->lock);
+	if (m) {
+		*copied = copy_mapped(io, m, n);
+		ret = *copied == n ? STEP_DONE : STEP_FAULT;
+		epoch_exit();
+	}
+	return ret;
+}
+
+/* ---------------------------------------------------------------- prefetch */
+
+/*
+ * The step went over the middle of a range. If the same happened in the range
+ * before, and next, this is a sequential reader: half a range from now it will
+ * want the following one (row B11).
+ */
+static __attribute__((noinline, cold)) void hint_sequential(const struct io *io)
+{
+	struct dax_inode *di = io->di;
+	struct dax_window *w = di->window;
+	uint64_t bytes = UINT64_C(1) << w->shift;
+	uint64_t start = align_down(io->pos, bytes), next = start + bytes;
+	bool is_sequential, is_mapped;
+
+	if (!w->cfg.background || next >= io->size || !epoch_enter())
+		return;
+	is_mapped = dax_index_get(di, next >> w->shift) != NULL;
+	epoch_exit();
+	/* relaxed: a hint; one write for each range read in sequence */
+	is_sequential = atomic_load_explicit(&di->next_seq,
+					     memory_order_relaxed) == start;
+	atomic_store_explicit(&di->next_seq, next, memory_order_relaxed);
+	if (is_sequential && !is_mapped && dax_window_may_ask(w))
+		dax_prefetch_hint(di, next);
+}
+
+static inline bool crosses_middle(const struct io *io, size_t n)
+{
+	uint64_t half = (UINT64_C(1) << io->di->window->shift) / 2;
+	uint64_t off = io->pos & (2 * half - 1);
+
+	return off <= half && n > half - off;
+}
+
+/* -------------------------------------------------------------------- miss */
+
+/*
+ * Back off from set-ups that fail: after the k-th failure in a row the next
+ * 2^(k-1) - 1 misses do not even try.
+ */
+static bool is_backed_off(struct dax_inode *di, enum dax_intent intent)
+{
+	struct dax_backoff *b = &di->backoff[intent];
+	/* relaxed: losing a count to another thread does no harm */
+	unsigned skip = atomic_load_explicit(&b->skip, memory_order_relaxed);
+
+	if (!skip)
+		return false;
+	atomic_store_explicit(&b->skip, skip - 1, memory_order_relaxed);
+	return true;
+}
+
+static void note_setup(struct dax_inode *di, enum dax_intent intent, int err)
+{
+	struct dax_backoff *b = &di->backoff[intent];
+	unsigned width = atomic_load_explicit(&b->width, memory_order_relaxed);
+
+	if (!err) {
+		if (width)
+			atomic_store_explicit(&b->width, 0,
+					      memory_order_relaxed);
+		return;
+	}
+	if (err == -EBUSY || err == -EAGAIN || err == -ENOTCONN)
+		return; /* nobody was asked */
+	atomic_store_explicit(&b->skip, width, memory_order_relaxed);
+	if (width < BACKOFF_MAX)
+		atomic_store_explicit(&b->width, 2 * width + 1,
+				      memory_order_relaxed);
+}
+
+static int setup(const struct io *io, size_t n)
+{
+	struct dax_inode *di = io->di;
+	uint64_t bytes = UINT64_C(1) << di->window->shift;
+	const struct dax_want want = {
+		.file_start = align_down(io->pos, bytes),
+		.file_last = align_down(io->pos, bytes) + (bytes - 1),
+		.intent = io->intent,
+		.fh = io->fh,
+		.pos = io->pos,
+		.len = n,
+	};
+	int err;
+
+	if (io->size < di->window->cfg.small_file_bytes ||
+	    is_backed_off(di, io->intent))
+		return -EBUSY;
+	err = dax_fault(di, &want, NULL);
+	note_setup(di, io->intent, err);
+	return err;
+}
+
+/* No hit. Sets up what is missing, if that is worth it, and copies. */
+static __attribute__((noinline)) enum dax_stop
+step_slow(const struct io *io, size_t n, size_t *copied)
+{
+	struct dax_window *w = io->di->window;
+	enum step step = step_tree(io, n, copied);
+	int attempt, err;
+
+	if (step == STEP_MISS)
+		dax_count(w, DAX_N_MISSES, 1);
+	else if (step == STEP_DONE)
+		dax_count(w, DAX_N_HITS, 1);
+	for (attempt = 0; step == STEP_MISS && attempt < STEP_ATTEMPTS;
+	     attempt++) {
+		if (io->flags & DAX_NOWAIT)
+			return DAX_AGAIN;
+		err = setup(io, n);
+		if (err && err != -EAGAIN)
+			break;
+		step = step_tree(io, n, copied);
+	}
+	if (step == STEP_DONE)
+		return DAX_DONE;
+	if (step == STEP_FAULT)
+		return DAX_FAULT;
+	if (io->flags & DAX_NOWAIT)
+		return DAX_AGAIN;
+	dax_count(w, DAX_N_BYPASSED, 1);
+	return DAX_BYPASS;
+}
+
+/* ---------------------------------------------------------------- transfer */
+
+/* Add up what a call did: once, not at every step. */
+static inline void count_call(const struct io *io, size_t hits, size_t done)
+{
+	struct dax_window *w = io->di->window;
+	struct dax_stat_block *b = dax_stat_block(w);
+	enum dax_counter bytes = io->intent == DAX_READ ? DAX_N_BYTES_READ :
+				 DAX_N_BYTES_WRITTEN;
+
+	if (ORIEL_UNLIKELY(!b)) {
+		dax_count_shared(w, DAX_N_HITS, hits);
+		dax_count_shared(w, bytes, done);
+		return;
+	}
+	dax_block_add(b, DAX_N_HITS, hits);
+	dax_block_add(b, bytes, done);
+}
+
+static inline __attribute__((always_inline)) void
+transfer(struct io *io, struct dax_result *ret)
+{
+	const uint64_t bytes = UINT64_C(1) << io->di->window->shift;
+	size_t n, copied, hits = 0, done = 0;
+	enum dax_stop stop = DAX_DONE;
+	enum step step;
+
+	ret->bypass_bytes = 0;
+	ret->err = 0;
+	while (io->left > 0) {
+		n = (size_t)min_u64(io->left, bytes - (io->pos & (bytes - 1)));
+		copied = 0;
+		step = step_index(io, n, &copied);
+		if (ORIEL_LIKELY(step == STEP_DONE))
+			hits++;
+		else if (step == STEP_FAULT)
+			stop = DAX_FAULT;
+		else
+			stop = step_slow(io, n, &copied);
+		done += copied;
+		if (ORIEL_UNLIKELY(stop != DAX_DONE)) {
+			ret->bypass_bytes = stop == DAX_BYPASS ? n : 0;
+			break;
+		}
+		if (io->intent == DAX_READ &&
+		    ORIEL_UNLIKELY(crosses_middle(io, n)))
+			hint_sequential(io);
+		io->buf += n;
+		io->pos += n;
+		io->left -= n;
+	}
+	if (ORIEL_UNLIKELY(stop == DAX_FAULT))
+		dax_count(io->di->window, DAX_N_FAULTS, 1);
+	ret->done = done;
+	ret->stop = stop;
+	count_call(io, hits, done);
+}
+
+static void bypass_all(size_t len, struct dax_result *ret)
+{
+	*ret = (struct dax_result){
+		.stop = len ? DAX_BYPASS : DAX_DONE,
+		.bypass_bytes = len,
+	};
+}
+
+/* How much of [@pos, @pos + @len) is below @size? */
+static inline size_t below(size_t len, uint64_t pos, uint64_t size)
+{
+	return pos >= size ? 0 : (size_t)min_u64(len, size - pos);
+}
+
+void dax_read(struct dax_inode *di, void *buf, size_t len, uint64_t pos,
+	      uint64_t size, uint64_t fh, unsigned flags,
+	      struct dax_result *ret)
+{
+	struct io io = {
+		.di = di, .buf = buf, .left = below(len, pos, size),
+		.pos = pos, .size = size, .fh = fh, .flags = flags,
+		.intent = DAX_READ,
+	};
+
+	if (ORIEL_UNLIKELY(!di->window))
+		bypass_all(io.left, ret);
+	else
+		transfer(&io, ret);
+}
+
+void dax_write(struct dax_inode *di, const void *buf, size_t len, uint64_t pos,
+	       uint64_t size, uint64_t fh, unsigned flags,
+	       struct dax_result *ret)
+{
+	struct io io = {
+		.di = di, .left = below(len, pos, size),
+		.pos = pos, .size = size, .fh = fh, .flags = flags,
+		.intent = DAX_WRITE,
+	};
+
+	io.buf = (unsigned char *)(uintptr_t)buf; /* only read from */
+	if (ORIEL_UNLIKELY(len > 0 && !io.left))
+		*ret = (struct dax_result){ .stop = DAX_ERROR, .err = -EIO };
+	else if (ORIEL_UNLIKELY(!di->window))
+		bypass_all(io.left, ret);
+	else
+		transfer(&io, ret);
+}
