@@ -1,2 +1,191 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-int main(void) { return 0; }
+/*
+ * The order of things. Everything that needs the outside world (the directory,
+ * the socket, /proc) is opened first, then the door is shut, and only then the
+ * first byte of a client is read and the first thread started.
+ */
+#include "orield.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+struct setup {
+	int root_fd;
+	int proc_fd;
+	int listen_fd;
+	int signal_fd;
+	const char *sandbox;
+};
+
+static int open_share(const struct orield_options *opt, struct setup *s,
+		      struct orield_error *err)
+{
+	s->root_fd = open(opt->shared_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (s->root_fd < 0)
+		return orield_fail(err, -errno, "cannot open directory %s: %s",
+				   opt->shared_dir, strerror(errno));
+	s->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (s->proc_fd < 0)
+		return orield_fail(err, -errno, "cannot open /proc/self/fd: %s",
+				   strerror(errno));
+	return 0;
+}
+
+/* A client's socket we were started with. */
+static int check_connected(int fd, struct orield_error *err)
+{
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC))
+		return orield_fail(err, -errno, "--connected-fd=%d: %s", fd,
+				   strerror(errno));
+	return 0;
+}
+
+static int open_socket(const struct orield_options *opt, struct setup *s,
+		       struct orield_error *err)
+{
+	int r;
+
+	if (opt->connected_fd >= 0)
+		return check_connected(opt->connected_fd, err);
+	r = orield_listen(opt, &s->listen_fd, err);
+	if (!r && opt->socket_path) {
+		int fds[] = { s->listen_fd, s->root_fd, s->proc_fd,
+			      opt->ready_fd };
+		int r2 = orield_janitor_start(opt->socket_path, fds,
+					      ARRAY_LEN(fds));
+
+		if (r2)
+			log_warn("%s will stay when this ends: %s",
+				 opt->socket_path, strerror(-r2));
+	}
+	return r;
+}
+
+/*
+ * End with the parent. The kernel sends the signal when the parent's *thread*
+ * that started us ends, so the handler looks whether the process is gone. After
+ * the sandbox, because a change of credentials cancels it; and a parent that
+ * died before is noticed here.
+ */
+static int follow_parent(pid_t parent, struct orield_error *err)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGUSR2))
+		return orield_fail(err, -errno, "cannot follow the parent");
+	if (getppid() != parent || parent == 1)
+		return orield_fail(err, -ESRCH, "the parent is gone");
+	return 0;
+}
+
+static int shut_door(const struct orield_options *opt, struct setup *s,
+		     pid_t parent, struct orield_error *err)
+{
+	int r = orield_raise_nofile(opt->rlimit_nofile, err);
+
+	if (!r)
+		r = orield_sandbox_enter(opt->sandbox, &s->root_fd,
+					 &s->sandbox, err);
+	if (!r)
+		r = orield_drop_capabilities(err);
+	if (!r && opt->exit_with_parent)
+		r = follow_parent(parent, err);
+	if (!r)
+		r = orield_seccomp_start(opt->seccomp, err);
+	return r;
+}
+
+static int make_share(const struct orield_options *opt, const struct setup *s,
+		      struct server_share **ret, struct orield_error *err)
+{
+	struct server_share_config cfg = {
+		.root_fd = s->root_fd,
+		.proc_fd = s->proc_fd,
+		.readonly = opt->readonly,
+		.xattr = opt->xattr,
+		.cache = opt->cache,
+	};
+	int r = server_share_new(&cfg, ret);
+
+	if (r)
+		return orield_fail(err, r, "cannot share %s: %s",
+				   opt->shared_dir, strerror(-r));
+	return 0;
+}
+
+static int prepare(const struct orield_options *opt, struct setup *s,
+		   struct server_share **ret, struct orield_error *err)
+{
+	pid_t parent = getppid();
+	int r = open_share(opt, s, err);
+
+	if (r)
+		return r;
+	s->signal_fd = orield_signals();
+	if (s->signal_fd < 0)
+		return orield_fail(err, s->signal_fd, "cannot take signals");
+	signal(SIGPIPE, SIG_IGN);
+	umask(0);
+	r = open_socket(opt, s, err);
+	if (!r)
+		r = shut_door(opt, s, parent, err);
+	if (!r)
+		r = make_share(opt, s, ret, err);
+	return r;
+}
+
+static int run(const struct orield_options *opt, struct orield_error *err)
+{
+	struct setup s = { -1, -1, -1, -1, "none" };
+	struct server_share *share = NULL;
+	int r = prepare(opt, &s, &share, err);
+
+	if (r) {
+		orield_report_error(opt->ready_fd, r, err->text);
+	} else {
+		log_info("sharing %s%s, sandbox %s, tag %s, window %llu MiB",
+			 opt->shared_dir, opt->readonly ? " read-only" : "",
+			 s.sandbox, opt->tag,
+			 (unsigned long long)(opt->window_bytes >> 20));
+		orield_report_ready(opt->ready_fd, s.sandbox);
+		r = orield_serve(opt, share, s.listen_fd, s.signal_fd);
+		if (r)
+			orield_fail(err, r, "cannot serve: %s", strerror(-r));
+	}
+	server_share_unref(share);
+	fd_close(&s.listen_fd);
+	fd_close(&s.signal_fd);
+	fd_close(&s.proc_fd);
+	fd_close(&s.root_fd);
+	orield_janitor_finish();
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct orield_options opt;
+	struct orield_error err = { "" };
+
+	switch (orield_options_parse(&opt, argc, argv, &err)) {
+	case ORIELD_PARSE_DONE:
+		return fflush(stdout) ? 1 : 0;
+	case ORIELD_PARSE_BAD:
+		fprintf(stderr, "orield: %s\n", err.text);
+		orield_report_error(opt.ready_fd, -EINVAL, err.text);
+		return 2;
+	default:
+		break;
+	}
+	orield_log_start(opt.log_level);
+	if (run(&opt, &err)) {
+		fprintf(stderr, "orield: %s\n", err.text);
+		return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * orield: shares one directory with virtio-fs clients.
+ *
+ *   main.c      the order of things: options, descriptors, sandbox, serving
+ *   options.c   the option table
+ *   status.c    log lines on stderr, the one line on --ready-fd
+ *   listen.c    the listening socket and its file
+ *   sandbox.c   name spaces or chroot, limits, capabilities
+ *   seccomp.c   the list of system calls
+ *   serve.c     connections and signals
+ */
+#ifndef ORIELD_H
+#define ORIELD_H
+
+#include "base/log.h"
+#include "base/util.h"
+#include "server/server.h"
+
+#define ORIELD_VERSION "0.1.0"
+
+enum orield_sandbox {
+	ORIELD_SANDBOX_AUTO,
+	ORIELD_SANDBOX_NAMESPACE,
+	ORIELD_SANDBOX_CHROOT,
+	ORIELD_SANDBOX_NONE,
+};
+
+enum orield_seccomp {
+	ORIELD_SECCOMP_KILL,
+	ORIELD_SECCOMP_LOG,
+	ORIELD_SECCOMP_NONE,
+};
+
+struct orield_options {
+	const char *socket_path;
+	const char *socket_group;
+	const char *shared_dir;
+	char tag[37];
+	int listen_fd;    /* -1: none given */
+	int connected_fd; /* -1: none given */
+	int ready_fd;     /* -1: none given */
+	bool readonly;
+	bool xattr;
+	bool exit_with_parent;
+	enum server_cache cache;
+	enum orield_sandbox sandbox;
+	enum orield_seccomp seccomp;
+	enum log_level log_level;
+	uint64_t rlimit_nofile; /* 0: as high as allowed, 1e6 at most */
+	uint64_t window_bytes;
+	uint64_t poll_us;
+	unsigned request_queues;
+};
+
+/* A sentence for the user; filled where a function fails. */
+struct orield_error {
+	char text[512];
+};
+
+/* Fills @err and returns @code (negative), for "return fail(...)". */
+int orield_fail(struct orield_error *err, int code, const char *fmt, ...)
+	ORIEL_PRINTF(3, 4);
+
+enum orield_parse {
+	ORIELD_PARSE_RUN,  /* go on */
+	ORIELD_PARSE_DONE, /* --help and the like were printed: exit 0 */
+	ORIELD_PARSE_BAD,  /* @err says why: exit 2 */
+};
+enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
+				       char **argv, struct orield_error *err);
+
+void orield_log_start(enum log_level level);
+/* One line for who started us; closes @fd. -1: nobody asked. */
+void orield_report_ready(int fd, const char *sandbox);
+void orield_report_error(int fd, int code, const char *text);
+
+/*
+ * Bind and listen at opt->socket_path, replacing the file of a dead daemon; or
+ * check opt->listen_fd. *@ret_fd is the listening socket.
+ */
+ORIEL_MUST_CHECK int orield_listen(const struct orield_options *opt,
+				   int *ret_fd, struct orield_error *err);
+/*
+ * From now on somebody removes the socket file when this process ends, however
+ * that happens: a child that stays outside the sandbox and waits for our end.
+ * Call before any thread is started. Failure is harmless: 0 or -errno.
+ */
+int orield_janitor_start(const char *socket_path, int *close_fds,
+			 unsigned n_close);
+/* Let it do so now, and wait for it. */
+void orield_janitor_finish(void);
+
+/*
+ * Shut the door: afterwards *@root_fd is the shared directory as seen from
+ * inside. *@ret_name is which sandbox it became. Call before threads exist.
+ */
+ORIEL_MUST_CHECK int orield_sandbox_enter(enum orield_sandbox want,
+					  int *root_fd, const char **ret_name,
+					  struct orield_error *err);
+ORIEL_MUST_CHECK int orield_raise_nofile(uint64_t want,
+					 struct orield_error *err);
+ORIEL_MUST_CHECK int orield_drop_capabilities(struct orield_error *err);
+ORIEL_MUST_CHECK int orield_seccomp_start(enum orield_seccomp mode,
+					  struct orield_error *err);
+
+/*
+ * Serve until a signal, or, with opt->connected_fd, until that client leaves.
+ * 0, or -errno.
+ */
+ORIEL_MUST_CHECK int orield_serve(const struct orield_options *opt,
+				  struct server_share *share, int listen_fd,
+				  int signal_fd);
+/* Block what orield_serve() handles and return a signalfd, or -errno. */
+ORIEL_MUST_CHECK int orield_signals(void);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Locking the daemon in. The server itself never resolves more than one path
+ * component at a time; the sandbox is for the day it has a bug.
+ *
+ *   namespace  own mount, network and IPC name spaces (and, without
+ *              privileges, a user name space); the share becomes the root and
+ *              everything else is unmounted: there is nothing to reach.
+ *   chroot     the share becomes the root; needs CAP_SYS_CHROOT, which is
+ *              dropped right after, so there is no way back.
+ *   none       the process's own rights are all that holds it.
+ *
+ * Then, in every case: file limit, capabilities down to those that acting for
+ * the clients' users takes, no_new_privs, seccomp. All this runs while the
+ * process has one thread; threads inherit it.
+ *
+ * Descriptors opened before (share, listening socket, /proc/self/fd) are what
+ * the daemon works with inside; none of them but /proc/self/fd points outside,
+ * and that only to what is open anyway.
+ */
+#include "orield.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NOFILE_WANTED 1000000u
+
+static int write_file(const char *path, const char *text)
+{
+	ssize_t len = (ssize_t)strlen(text);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int r = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, (size_t)len) != len)
+		r = errno ? -errno : -EIO;
+	close(fd);
+	return r;
+}
+
+/* Only our own user exists in the new user name space, under its own number. */
+static int map_own_user(uid_t uid, gid_t gid)
+{
+	char line[64];
+	int r = write_file("/proc/self/setgroups", "deny");
+
+	if (r && r != -ENOENT)
+		return r;
+	snprintf(line, sizeof(line), "%u %u 1", uid, uid);
+	r = write_file("/proc/self/uid_map", line);
+	if (r)
+		return r;
+	snprintf(line, sizeof(line), "%u %u 1", gid, gid);
+	return write_file("/proc/self/gid_map", line);
+}
+
+static bool have_cap(unsigned cap)
+{
+	capng_get_caps_process();
+	return capng_have_capability(CAPNG_EFFECTIVE, cap);
+}
+
+/* The share, mounted on itself, becomes the root; the old root goes. */
+static int pivot_into(const char *share_path)
+{
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		return -errno;
+	if (mount(share_path, share_path, NULL, MS_BIND | MS_REC, NULL))
+		return -errno;
+	/* by path once more: the descriptor is below the new mount */
+	if (chdir(share_path))
+		return -errno;
+	if (syscall(SYS_pivot_root, ".", "."))
+		return -errno;
+	if (umount2(".", MNT_DETACH) || chdir("/"))
+		return -errno;
+	return 0;
+}
+
+/* After the root has changed: the same directory, opened inside. */
+static int reopen_root(int *root_fd)
+{
+	struct stat before;
+	struct stat now;
+	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(*root_fd, &before) || fstat(fd, &now) ||
+	    before.st_dev != now.st_dev || before.st_ino != now.st_ino) {
+		close(fd);
+		return -EXDEV;
+	}
+	close(*root_fd);
+	*root_fd = fd;
+	return 0;
+}
+
+static int fd_path(int fd, char *buf, size_t size)
+{
+	char link[32];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, buf, size - 1);
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	return 0;
+}
+
+static int enter_namespace(int *root_fd, struct orield_error *err)
+{
+	char path[4096];
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC;
+	int r = fd_path(*root_fd, path, sizeof(path));
+
+	if (r)
+		return orield_fail(err, r, "cannot read /proc: %s",
+				   strerror(-r));
+	if (!have_cap(CAP_SYS_ADMIN))
+		flags |= CLONE_NEWUSER;
+	if (unshare(flags))
+		return orield_fail(err, -errno, "cannot make name spaces: %s",
+				   strerror(errno));
+	if (flags & CLONE_NEWUSER) {
+		r = map_own_user(uid, gid);
+		if (r)
+			return orield_fail(err, r, "cannot set up the user name"
+					   " space: %s", strerror(-r));
+	}
+	r = pivot_into(path);
+	if (!r)
+		r = reopen_root(root_fd);
+	if (r)
+		return orield_fail(err, r, "cannot make %s the root: %s", path,
+				   strerror(-r));
+	return 0;
+}
+
+static int enter_chroot(int *root_fd, struct orield_error *err)
+{
+	int r = 0;
+
+	if (fchdir(*root_fd) || chroot("."))
+		r = -errno;
+	if (!r)
+		r = reopen_root(root_fd);
+	if (r)
+		return orield_fail(err, r, "cannot chroot: %s", strerror(-r));
+	return 0;
+}
+
+static int enter_none(int *root_fd, struct orield_error *err)
+{
+	return 0;
+}
+
+static const struct {
+	enum orield_sandbox kind;
+	const char *name;
+	int (*enter)(int *root_fd, struct orield_error *err);
+} kinds[] = {
+	{ ORIELD_SANDBOX_NAMESPACE, "namespace", enter_namespace },
+	{ ORIELD_SANDBOX_CHROOT, "chroot", enter_chroot },
+	{ ORIELD_SANDBOX_NONE, "none", enter_none },
+};
+
+int orield_sandbox_enter(enum orield_sandbox want, int *root_fd,
+			 const char **ret_name, struct orield_error *err)
+{
+	int r = -EINVAL;
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (want != ORIELD_SANDBOX_AUTO && want != kinds[i].kind)
+			continue;
+		r = kinds[i].enter(root_fd, err);
+		if (!r) {
+			*ret_name = kinds[i].name;
+			return 0;
+		}
+		if (want == ORIELD_SANDBOX_AUTO)
+			log_info("no %s sandbox: %s", kinds[i].name, err->text);
+	}
+	return r;
+}
+
+int orield_raise_nofile(uint64_t want, struct orield_error *err)
+{
+	uint64_t goal = want ? want : NOFILE_WANTED;
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl))
+		return orield_fail(err, -errno, "cannot read the file limit");
+	if (rl.rlim_max < goal) {
+		struct rlimit more = { goal, goal };
+
+		if (!setrlimit(RLIMIT_NOFILE, &more))
+			return 0;
+		if (want)
+			return orield_fail(err, -errno, "--rlimit-nofile: the"
+					   " hard limit is %llu",
+					   (unsigned long long)rl.rlim_max);
+		goal = rl.rlim_max;
+	}
+	rl.rlim_cur = goal;
+	if (setrlimit(RLIMIT_NOFILE, &rl))
+		return orield_fail(err, -errno, "cannot raise the file limit:"
+				   " %s", strerror(errno));
+	return 0;
+}
+
+/*
+ * What the server does for its clients' users: give files away, ignore modes
+ * (the client has checked them), change what it does not own, keep set-gid
+ * bits, become a user, make device nodes, remove file capabilities.
+ */
+static const unsigned kept_caps[] = {
+	CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETGID,
+	CAP_SETUID, CAP_MKNOD, CAP_SETFCAP,
+};
+
+int orield_drop_capabilities(struct orield_error *err)
+{
+	/* Capabilities of a user name space of our own are worth nothing. */
+	bool keep = geteuid() == 0;
+	bool bounding = have_cap(CAP_SETPCAP);
+	bool had[ARRAY_LEN(kept_caps)];
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(kept_caps); i++)
+		had[i] = capng_have_capability(CAPNG_PERMITTED, kept_caps[i]);
+	capng_clear(bounding ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
+	for (i = 0; keep && i < ARRAY_LEN(kept_caps); i++) {
+		if (had[i])
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE |
+				     CAPNG_PERMITTED, kept_caps[i]);
+	}
+	if (capng_apply(bounding ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS))
+		return orield_fail(err, -EPERM, "cannot drop capabilities");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return orield_fail(err, -errno, "cannot set no_new_privs");
+	return 0;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The system calls of a serving daemon, and no others. Named as strings, so
+ * that names this libseccomp or this machine does not have are passed over.
+ * A new call in src/server, src/vhost or libc belongs into one of the groups.
+ */
+#include "orield.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <string.h>
+
+static const char *const allowed[] = {
+	/* src/server: operations */
+	"openat", "close", "statx", "fstat", "newfstatat", "fstatfs",
+	"fstatfs64", "fstat64", "fstatat64",
+	"pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2",
+	"lseek", "_llseek", "ftruncate", "ftruncate64", "fallocate", "fsync",
+	"fdatasync", "syncfs", "copy_file_range", "getdents64", "fchmod",
+	"fchmodat", "fchmodat2", "fchownat", "linkat", "unlinkat", "symlinkat",
+	"mknodat", "mkdirat", "renameat2", "renameat", "readlinkat",
+	"utimensat", "utimensat_time64", "faccessat", "faccessat2",
+	"getxattr", "setxattr", "listxattr", "removexattr", "fgetxattr",
+	"fremovexattr", "fcntl", "fcntl64", "dup", "fchdir",
+	/* src/server: credentials of a thread */
+	"capget", "capset", "setfsuid", "setfsgid", "setfsuid32",
+	"setfsgid32", "getuid", "geteuid", "getgid", "getegid", "getppid",
+	/* src/vhost and this program */
+	"read", "write", "readv", "writev", "poll", "ppoll", "ppoll_time64",
+	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2",
+	"pipe2", "recvmsg", "sendmsg", "recvfrom", "sendto", "accept4",
+	"accept", "shutdown", "getsockopt", "setsockopt", "getsockname",
+	"getpeername", "signalfd4", "wait4", "waitid", "ioctl",
+	/* memory and threads */
+	"mmap", "mmap2", "munmap", "mprotect", "mremap", "madvise", "brk",
+	"futex", "futex_time64", "exit", "exit_group", "set_robust_list",
+	"rseq", "sched_yield", "sched_getaffinity", "sched_setaffinity",
+	"gettid", "getpid", "tgkill", "membarrier", "prlimit64",
+	"getrlimit", "ugetrlimit", "restart_syscall",
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigreturn",
+	"rt_sigtimedwait", "sigaltstack",
+	/* time and chance */
+	"clock_gettime", "clock_gettime64", "clock_getres", "gettimeofday",
+	"nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "getrandom",
+};
+
+static int allow_all(scmp_filter_ctx ctx)
+{
+	size_t i;
+	int r;
+
+	for (i = 0; i < ARRAY_LEN(allowed); i++) {
+		int nr = seccomp_syscall_resolve_name(allowed[i]);
+
+		if (nr == __NR_SCMP_ERROR)
+			continue;
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0);
+		/* a call of another architecture has no number here */
+		if (r && r != -EDOM && r != -EINVAL)
+			return r;
+	}
+	return 0;
+}
+
+/* Those whose arguments matter. */
+static int allow_some(scmp_filter_ctx ctx)
+{
+	int r;
+
+	/* threads, not processes */
+	r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+			     SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD,
+				     CLONE_THREAD));
+	/* its flags are in memory: libc falls back to clone */
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
+				     SCMP_SYS(clone3), 0);
+	/* a working directory of the thread's own (src/server/thread.c) */
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(unshare), 1,
+				     SCMP_A0(SCMP_CMP_EQ, CLONE_FS));
+	/* libc asks; it can do without */
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL),
+				     SCMP_SYS(prctl), 0);
+	return r;
+}
+
+int orield_seccomp_start(enum orield_seccomp mode, struct orield_error *err)
+{
+	scmp_filter_ctx ctx;
+	int r;
+
+	if (mode == ORIELD_SECCOMP_NONE)
+		return 0;
+	ctx = seccomp_init(mode == ORIELD_SECCOMP_LOG ? SCMP_ACT_LOG :
+						       SCMP_ACT_KILL_PROCESS);
+	if (!ctx)
+		return orield_fail(err, -ENOMEM, "seccomp: no memory");
+	r = allow_all(ctx);
+	if (!r)
+		r = allow_some(ctx);
+	if (!r)
+		r = seccomp_load(ctx);
+	seccomp_release(ctx);
+	if (r)
+		return orield_fail(err, r, "seccomp: %s", strerror(-r));
+	return 0;
+}

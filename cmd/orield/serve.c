@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Connections and signals. The main thread polls the listening socket, a
+ * signalfd and an eventfd that connections ring when they end; each connection
+ * has a thread, inside vhost_backend_run(), and a session of its own.
+ *
+ * The list of connections is the main thread's alone; a connection's thread
+ * touches its own object, and says by "done" that it is to be joined.
+ */
+#include "orield.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/list.h"
+#include "vhost/backend.h"
+
+#define MAX_CLIENTS 1024u
+/* After accept(2) ran out of something. */
+#define PAUSE_MS 100
+
+struct daemon {
+	const struct orield_options *opt;
+	struct server_share *share;
+	struct list clients;
+	unsigned n_clients;
+	unsigned next_id;
+	int done_fd; /* eventfd; rung by ending connections */
+	int ppid;
+};
+
+struct client {
+	struct list link;
+	struct daemon *d;
+	unsigned id;
+	pthread_t thread;
+	struct vhost_backend *be;
+	struct server_session *session;
+	_Atomic bool done;
+};
+
+/* -------------------------------------------------- back end and server */
+
+static int client_handle(void *ctx, unsigned queue, struct ring_chain *chain,
+			 uint32_t *ret_written)
+{
+	struct client *c = ctx;
+	ssize_t n = server_session_handle(c->session, queue, chain->iov,
+					  chain->n_out,
+					  chain->iov + chain->n_out,
+					  chain->n_in);
+
+	if (n < 0)
+		return (int)n;
+	*ret_written = (uint32_t)n;
+	return 0;
+}
+
+static void client_reset(void *ctx)
+{
+	struct client *c = ctx;
+
+	server_session_reset(c->session);
+}
+
+static const struct vhost_backend_ops backend_ops = {
+	.handle = client_handle,
+	.reset = client_reset,
+};
+
+static int window_map(void *ctx, int fd, uint64_t fd_off, uint64_t shm_off,
+		      uint64_t len, bool writable)
+{
+	struct client *c = ctx;
+
+	return vhost_backend_map(c->be, fd, fd_off, shm_off, len, writable);
+}
+
+static int window_unmap(void *ctx, uint64_t shm_off, uint64_t len)
+{
+	struct client *c = ctx;
+
+	return vhost_backend_unmap(c->be, shm_off, len);
+}
+
+static bool window_usable(void *ctx)
+{
+	struct client *c = ctx;
+
+	return vhost_backend_has_shmem(c->be);
+}
+
+static const struct server_window_ops window_ops = {
+	.map = window_map,
+	.unmap = window_unmap,
+	.usable = window_usable,
+};
+
+/* -------------------------------------------------------------- clients */
+
+static void ring(int fd)
+{
+	uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) < 0)
+		log_debug("eventfd: %s", strerror(errno));
+}
+
+static void *client_main(void *arg)
+{
+	struct client *c = arg;
+	int r = vhost_backend_run(c->be);
+
+	if (r && r != -ECANCELED)
+		log_warn("client %u: ended with %s", c->id, strerror(-r));
+	else
+		log_info("client %u: left", c->id);
+	server_session_free(c->session);
+	c->session = NULL;
+	/* pairs with the acquire in reap() */
+	atomic_store_explicit(&c->done, true, memory_order_release);
+	ring(c->d->done_fd);
+	return NULL;
+}
+
+static int make_backend(struct client *c, int sock)
+{
+	const struct orield_options *opt = c->d->opt;
+	struct vhost_backend_config cfg = {
+		.sock = sock,
+		.request_queues = opt->request_queues,
+		.window_bytes = opt->window_bytes,
+		.poll_ns = opt->poll_us * NS_PER_US,
+		.mem_slots = true,
+		.ops = &backend_ops,
+		.ctx = c,
+	};
+
+	memcpy(cfg.tag, opt->tag, sizeof(cfg.tag));
+	return vhost_backend_new(&cfg, &c->be);
+}
+
+/* Serve @sock, which is used up in any case. */
+static int client_start(struct daemon *d, int sock)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	struct server_session_config cfg = {
+		.window_bytes = d->opt->window_bytes,
+		.window_ops = &window_ops,
+		.window_ctx = c,
+	};
+	int r;
+
+	if (!c) {
+		close(sock);
+		return -ENOMEM;
+	}
+	c->d = d;
+	c->id = ++d->next_id;
+	r = server_session_new(d->share, &cfg, &c->session);
+	if (r)
+		goto err_sock;
+	r = make_backend(c, sock);
+	if (r)
+		goto err_session;
+	r = -pthread_create(&c->thread, NULL, client_main, c);
+	if (r) {
+		vhost_backend_free(c->be);
+		server_session_free(c->session);
+		free(c);
+		return r;
+	}
+	list_add_tail(&d->clients, &c->link);
+	d->n_clients++;
+	log_info("client %u: connected", c->id);
+	return 0;
+
+err_session:
+	server_session_free(c->session);
+err_sock:
+	close(sock);
+	free(c);
+	return r;
+}
+
+/* Join those that are done; @all: stop and join every one. */
+static void reap(struct daemon *d, bool all)
+{
+	struct list *pos;
+	struct list *tmp;
+
+	list_for_each(pos, &d->clients) {
+		if (all)
+			vhost_backend_stop(list_entry(pos, struct client,
+						      link)->be);
+	}
+	list_for_each_safe(pos, tmp, &d->clients) {
+		struct client *c = list_entry(pos, struct client, link);
+
+		/* pairs with the release in client_main() */
+		if (!all && !atomic_load_explicit(&c->done,
+						  memory_order_acquire))
+			continue;
+		pthread_join(c->thread, NULL);
+		vhost_backend_free(c->be);
+		list_del(&c->link);
+		d->n_clients--;
+		free(c);
+	}
+}
+
+/* -------------------------------------------------------------- signals */
+
+int orield_signals(void)
+{
+	sigset_t set;
+	int fd;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2); /* the parent, or one of its threads, died */
+	r = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (r)
+		return r;
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static void log_stats(struct daemon *d)
+{
+	struct server_stats st;
+
+	server_share_stats(d->share, &st);
+	log_write(LOG_LEVEL_INFO, "clients %u, inodes %llu, descriptors %llu, "
+		  "handles %llu, mappings %llu, requests %llu", d->n_clients,
+		  (unsigned long long)st.inodes, (unsigned long long)st.fds,
+		  (unsigned long long)st.handles,
+		  (unsigned long long)st.mappings,
+		  (unsigned long long)st.requests);
+}
+
+/* True: time to end. */
+static bool take_signals(struct daemon *d, int fd)
+{
+	struct signalfd_siginfo si;
+
+	while (read(fd, &si, sizeof(si)) == sizeof(si)) {
+		switch (si.ssi_signo) {
+		case SIGUSR1:
+			log_stats(d);
+			break;
+		case SIGUSR2:
+			/* One is sent for each thread that starts children. */
+			if (d->opt->exit_with_parent && getppid() != d->ppid)
+				return true;
+			break;
+		default:
+			log_info("ending on signal %u", si.ssi_signo);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------- main loop */
+
+/* Accept one. False: out of something, wait before the next. */
+static bool accept_one(struct daemon *d, int listen_fd)
+{
+	int sock = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	int r;
+
+	if (sock < 0) {
+		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+			return true;
+		log_warn("cannot accept a client: %s", strerror(errno));
+		return false;
+	}
+	if (d->n_clients >= MAX_CLIENTS) {
+		log_warn("refused a client: there are %u", d->n_clients);
+		close(sock);
+		return true;
+	}
+	r = client_start(d, sock);
+	if (r)
+		log_warn("cannot serve a client: %s", strerror(-r));
+	return true;
+}
+
+static void drain(int fd)
+{
+	uint64_t n;
+
+	if (read(fd, &n, sizeof(n)) < 0)
+		log_debug("eventfd: %s", strerror(errno));
+}
+
+static void loop(struct daemon *d, int listen_fd, int signal_fd)
+{
+	bool paused = false;
+
+	for (;;) {
+		struct pollfd p[3] = {
+			{ .fd = signal_fd, .events = POLLIN },
+			{ .fd = d->done_fd, .events = POLLIN },
+			{ .fd = paused ? -1 : listen_fd, .events = POLLIN },
+		};
+		int n = poll(p, 3, paused ? PAUSE_MS : -1);
+
+		if (n < 0 && errno != EINTR)
+			return;
+		paused = false;
+		if (n <= 0)
+			continue;
+		if (p[0].revents && take_signals(d, signal_fd))
+			return;
+		if (p[1].revents) {
+			drain(d->done_fd);
+			reap(d, false);
+			if (listen_fd < 0 && !d->n_clients)
+				return;
+		}
+		if (p[2].revents)
+			paused = !accept_one(d, listen_fd);
+	}
+}
+
+int orield_serve(const struct orield_options *opt, struct server_share *share,
+		 int listen_fd, int signal_fd)
+{
+	struct daemon d = {
+		.opt = opt,
+		.share = share,
+		.ppid = getppid(),
+	};
+	int r = 0;
+
+	list_init(&d.clients);
+	d.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (d.done_fd < 0)
+		return -errno;
+	if (listen_fd < 0)
+		r = client_start(&d, opt->connected_fd);
+	if (!r)
+		loop(&d, listen_fd, signal_fd);
+	reap(&d, true);
+	close(d.done_fd);
+	return r;
+}
