@@ -356,8 +356,8 @@ def dax_front_end_refuses(t):
     with t.session() as s:
         e = s.lookup(fuse.ROOT, 'file')
         s.window.refuse_next = 1
-        expect_error((errno.ENOMEM, errno.EIO, errno.EINVAL), s.setupmapping,
-                     e.nodeid, 0, RANGE, 0)
+        expect_error((errno.ENOMEM, errno.EIO, errno.EINVAL, errno.EFAULT),
+                     s.setupmapping, e.nodeid, 0, RANGE, 0)
         assert not s.window.mappings
         s.setupmapping(e.nodeid, 0, RANGE, 0)
         assert s.window.load(0, RANGE) == data
