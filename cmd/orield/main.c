@@ -130,6 +130,8 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 	s->signal_fd = orield_signals();
 	if (s->signal_fd < 0)
 		return orield_fail(err, s->signal_fd, "cannot take signals");
+	if (orield_guard_start())
+		return orield_fail(err, -errno, "cannot take SIGBUS");
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
 	r = open_socket(opt, s, err);

@@ -8,6 +8,7 @@
  *   listen.c    the listening socket and its file
  *   sandbox.c   name spaces or chroot, limits, capabilities
  *   seccomp.c   the list of system calls
+ *   guard.c     clients that take their memory away
  *   serve.c     connections and signals
  */
 #ifndef ORIELD_H
@@ -103,6 +104,11 @@ ORIEL_MUST_CHECK int orield_raise_nofile(uint64_t want,
 ORIEL_MUST_CHECK int orield_drop_capabilities(struct orield_error *err);
 ORIEL_MUST_CHECK int orield_seccomp_start(enum orield_seccomp mode,
 					  struct orield_error *err);
+
+struct vhost_backend;
+/* Survive SIGBUS in threads that named the connection they work for. */
+ORIEL_MUST_CHECK int orield_guard_start(void);
+void orield_guard_thread(struct vhost_backend *be);
 
 /*
  * Serve until a signal, or, with opt->connected_fd, until that client leaves.

@@ -74,8 +74,16 @@ static void client_reset(void *ctx)
 	server_session_reset(c->session);
 }
 
+static void client_thread_start(void *ctx, unsigned queue)
+{
+	struct client *c = ctx;
+
+	orield_guard_thread(c->be);
+}
+
 static const struct vhost_backend_ops backend_ops = {
 	.handle = client_handle,
+	.thread_start = client_thread_start,
 	.reset = client_reset,
 };
 
@@ -120,8 +128,10 @@ static void ring(int fd)
 static void *client_main(void *arg)
 {
 	struct client *c = arg;
-	int r = vhost_backend_run(c->be);
+	int r;
 
+	orield_guard_thread(c->be);
+	r = vhost_backend_run(c->be);
 	if (r && r != -ECANCELED)
 		log_warn("client %u: ended with %s", c->id, strerror(-r));
 	else

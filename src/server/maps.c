@@ -132,7 +132,8 @@ static int map_locked(struct server_session *s, struct server_mapping *m)
 
 	if (r) {
 		mapping_free(s->share, m);
-		return r;
+		/* a refusal is not the fault of an address of the client */
+		return r == -EFAULT ? -EIO : r;
 	}
 	tree_add(s, m);
 	return 0;
