@@ -45,22 +45,27 @@
 
 /*
  * The compiler's own jump saves three words and no signal mask (SA_NODEFER:
- * there is none to restore); sanitizers need to see the jump to clean up
- * their shadow of the stack.
+ * there is none to restore). Sanitizers need to see the jump, to clean up
+ * their shadow of the stack; and the thread sanitizer runs handlers with all
+ * signals blocked, whatever was asked for, so there the mask is saved too.
  */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define GUARD_PLAIN_JUMP 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
-	__has_feature(memory_sanitizer)
-#define GUARD_PLAIN_JUMP 1
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GUARD_TSAN 1
+#elif __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define GUARD_ASAN 1
 #endif
-#endif
-#if !defined(__x86_64__) && !defined(GUARD_PLAIN_JUMP)
-#define GUARD_PLAIN_JUMP 1
+#elif defined(__SANITIZE_THREAD__)
+#define GUARD_TSAN 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define GUARD_ASAN 1
 #endif
 
-#ifdef GUARD_PLAIN_JUMP
+#if defined(GUARD_TSAN)
+typedef sigjmp_buf guard_jump;
+#define guard_set(buf) sigsetjmp((buf), 1)
+#define guard_leap(buf) siglongjmp((buf), 1)
+#elif defined(GUARD_ASAN) || !defined(__x86_64__)
 typedef sigjmp_buf guard_jump;
 #define guard_set(buf) sigsetjmp((buf), 0)
 #define guard_leap(buf) siglongjmp((buf), 1)
