@@ -73,6 +73,13 @@ int pattern_file(uint64_t bytes, uint64_t seed)
 	return fd;
 }
 
+void pair_set_file(struct pair *p, unsigned i, int fd)
+{
+	int old = atomic_exchange(&p->files[i], fd);
+
+	fd_close(&old);
+}
+
 /* --- the back end's side ------------------------------------------------ */
 
 static void copy_out(const struct ring_chain *c, void *buf, size_t len)
@@ -252,7 +259,8 @@ void pair_finish(struct pair *p, int result)
 	assert_true(atomic_load(&p->resets) >= 1);
 	assert_int_equal(atomic_load(&p->starts), atomic_load(&p->stops));
 	vhost_backend_free(p->be);
-	fd_close_all(p->files, PAIR_FILES);
+	for (unsigned i = 0; i < PAIR_FILES; i++)
+		pair_set_file(p, i, -1);
 }
 
 /* --- the front end's side ------------------------------------------------ */

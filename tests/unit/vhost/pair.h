@@ -45,7 +45,7 @@ struct pair {
 	pthread_t thread;
 	bool joined;
 	int run_result;
-	int files[PAIR_FILES]; /* what OP_MAP can map; -1: none */
+	_Atomic int files[PAIR_FILES]; /* what OP_MAP can map; -1: none */
 	_Atomic unsigned resets;
 	_Atomic unsigned starts;
 	_Atomic unsigned stops;
@@ -87,6 +87,9 @@ unsigned pair_wait(struct pair *p, unsigned queue, uint32_t *ret_len);
 const void *pair_answer(struct pair *p, unsigned slot);
 /* Submit and wait; the result of OP_MAP, OP_UNMAP, OP_WAIT. */
 int pair_do(struct pair *p, unsigned queue, const struct pair_request *r);
+
+/* Have OP_MAP use @fd as file @i; the one before is closed. */
+void pair_set_file(struct pair *p, unsigned i, int fd);
 
 unsigned count_fds(void);
 unsigned count_threads(void);

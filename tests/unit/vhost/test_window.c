@@ -82,8 +82,8 @@ static void start(struct pair *p)
 {
 	pair_start(p, &(struct pair_options){ .server_queues = 2,
 					      .client_queues = 2 });
-	p->files[0] = pattern_file(16 * CHUNK, 1000000);
-	p->files[1] = pattern_file(16 * CHUNK, 5000000);
+	pair_set_file(p, 0, pattern_file(16 * CHUNK, 1000000));
+	pair_set_file(p, 1, pattern_file(16 * CHUNK, 5000000));
 }
 
 static void test_map_and_unmap(void **state)
@@ -144,7 +144,7 @@ static void test_same_range_replaces(void **state)
 	assert_int_equal(word_at(&p, 0), 5000000);
 	assert_int_equal(vhost_frontend_mappings(p.fe), 1);
 	/* one that fails leaves the old one */
-	p.files[2] = open("/dev/null", O_RDWR);
+	pair_set_file(&p, 2, open("/dev/null", O_RDWR));
 	r.file = 2;
 	assert_int_equal(pair_do(&p, 1, &r), -EINVAL);
 	assert_int_equal(word_at(&p, 0), 5000000);
@@ -213,23 +213,19 @@ static void test_kinds_of_file(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, 1), 0);
 
-	p.files[2] = open(path, O_RDONLY);
+	pair_set_file(&p, 2, open(path, O_RDONLY));
 	assert_int_equal(pair_do(&p, 1, &r), 0); /* beyond its end, too */
 	r.writable = true;
 	r.shm_off = CHUNK;
 	assert_int_equal(pair_do(&p, 1, &r), -EACCES);
-	fd_close(&p.files[2]);
-	p.files[2] = open(path, O_WRONLY);
+	pair_set_file(&p, 2, open(path, O_WRONLY));
 	assert_int_equal(pair_do(&p, 1, &r), -EACCES);
-	fd_close(&p.files[2]);
-	p.files[2] = open(path, O_PATH);
+	pair_set_file(&p, 2, open(path, O_PATH));
 	r.writable = false;
 	assert_int_equal(pair_do(&p, 1, &r), -EACCES);
-	fd_close(&p.files[2]);
-	p.files[2] = eventfd(0, 0);
+	pair_set_file(&p, 2, eventfd(0, 0));
 	assert_int_equal(pair_do(&p, 1, &r), -EINVAL);
-	fd_close(&p.files[2]);
-	p.files[2] = open("/tmp", O_RDONLY | O_DIRECTORY);
+	pair_set_file(&p, 2, open("/tmp", O_RDONLY | O_DIRECTORY));
 	assert_int_equal(pair_do(&p, 1, &r), -EINVAL);
 	/* at an offset that is no page, or past what a file can have */
 	r.file = 0;
