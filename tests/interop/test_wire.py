@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Speak vhost-user and FUSE to a daemon, byte by byte.
 
-    test_wire.py sessions|hostile|memory orield|qemu [CASE...]
+    test_wire.py sessions|hostile orield|qemu [CASE...]
 
-'sessions' are well-formed, 'hostile' are not; 'memory' is a client that takes
-the memory back which it had shared. The daemon is started here, on
+'sessions' are well-formed, 'hostile' are not. The daemon is started here, on
 a directory of its own, and must outlive every case; sanitizer reports in its
 log fail the test.
 """
@@ -126,11 +125,9 @@ def main():
     if group == 'sessions':
         cases = wire_sessions.COMMON + \
             (wire_sessions.OURS if kind == 'orield' else [])
-    elif group == 'hostile':
+    else:
         cases = [in_company(c) for c in wire_hostile_fuse.CASES +
                  wire_hostile_vhost.CASES]
-    else:
-        cases = [in_company(c) for c in wire_hostile_vhost.MEMORY]
     t = Context(kind)
     failed = 0
     try:

@@ -489,7 +489,5 @@ def settings_while_running(t):
 
 CASES = [junk_messages, junk_messages_when_running, bad_headers, dribble,
          no_listener_starves, never_reads, descriptors_missing_or_many,
-         bad_memory, bad_rings, bad_chains, bad_indices,
+         bad_memory, memory_taken_away, bad_rings, bad_chains, bad_indices,
          config_space_limits, back_end_channel, settings_while_running]
-# A daemon that serves several clients must survive this, too.
-MEMORY = [memory_taken_away]
