@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define WINDOW_DEFAULT GIB(64)
+#define POLL_US_DEFAULT 200 /* well over a round trip, well under 1 ms */
 #define WINDOW_MAX (UINT64_C(1) << 46)
 
 typedef int set_fn(struct orield_options *opt, const char *arg);
@@ -249,7 +250,7 @@ static const struct option_row rows[] = {
 	{ "request-queues", "N", set_request_queues,
 	  "request queues offered, 1 to 64 (default: 4)" },
 	{ "poll-us", "N", set_poll_us,
-	  "poll this long after a request before sleeping (default: 0)" },
+	  "poll this long after a request before sleeping (default: 200)" },
 	{ "sandbox", "auto|namespace|chroot|none", set_sandbox,
 	  "how to lock the daemon in (default: auto, the strongest)" },
 	{ "seccomp", "kill|log|none", set_seccomp,
@@ -392,6 +393,7 @@ static const struct orield_options defaults = {
 	.xattr = true,
 	.log_level = LOG_LEVEL_INFO,
 	.window_bytes = WINDOW_DEFAULT,
+	.poll_us = POLL_US_DEFAULT,
 	.request_queues = 4,
 };
 

@@ -243,6 +243,7 @@ struct oriel_session {
 	char dax_why[200];
 	uint32_t uid;
 	uint32_t gid;
+	uint32_t pid; /* getpid(2) is a system call */
 
 	_Atomic int dead;     /* 0, or the sticky -errno */
 	_Atomic bool closing; /* oriel_disconnect() has begun */

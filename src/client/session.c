@@ -42,6 +42,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	s->child.sock = -1;
 	s->uid = opts->set_identity ? opts->uid : (uint32_t)geteuid();
 	s->gid = opts->set_identity ? opts->gid : (uint32_t)getegid();
+	s->pid = (uint32_t)getpid();
 	pthread_mutex_init(&s->table_lock, NULL);
 	pthread_mutex_init(&s->forget_lock, NULL);
 	pthread_mutex_init(&s->submit_lock, NULL);
