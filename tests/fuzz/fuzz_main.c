@@ -18,7 +18,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_INPUT 65536
+#define INPUT_BYTES 65536
 #define ROUNDS 200
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -65,7 +65,7 @@ static void change_bytes(uint8_t *data, size_t size)
 
 static void run_variations(const uint8_t *data, size_t size)
 {
-	static uint8_t changed[MAX_INPUT];
+	static uint8_t changed[INPUT_BYTES];
 	unsigned i;
 
 	run_one(data, size);
@@ -80,7 +80,7 @@ static void run_variations(const uint8_t *data, size_t size)
 
 static int run_file(const char *path)
 {
-	static uint8_t data[MAX_INPUT];
+	static uint8_t data[INPUT_BYTES];
 	FILE *f = fopen(path, "rb");
 	size_t size;
 
@@ -118,7 +118,7 @@ static int run_folder(const char *path)
 /* What needs no file: nothing, zeros, ones, and noise of many lengths. */
 static void run_noise(void)
 {
-	static uint8_t data[MAX_INPUT];
+	static uint8_t data[INPUT_BYTES];
 	size_t size, i;
 
 	run_one(data, 0);
