@@ -20,7 +20,7 @@
  *    waste) and falls by a 64th when it had. So it settles where about one
  *    eviction in 64 is wasted: with random access to S ranges through a window
  *    of W that is about four hits for each eviction, whatever S and W are.
- *    A price of 1 never holds anybody up.
+ *    A price of 1 holds nobody up; it is halved now and then, too.
  *
  * All of it is a heuristic: the counters are atomics without order, and two
  * threads may lose a touch to each other.
@@ -108,12 +108,16 @@ static uint64_t hash(const struct dax_inode *di, uint64_t range)
 static void age(struct dax_ghost *g)
 {
 	struct ghost_slot s;
+	uint32_t price;
 	size_t i;
 
 	if (atomic_fetch_add_explicit(&g->touches, 1, memory_order_relaxed) <
 	    8 * g->n_slots)
 		return;
 	store(&g->touches, 0);
+	price = atomic_load_explicit(&g->price, memory_order_relaxed);
+	price = (uint32_t)max_u64(price / 2, PRICE_ONE);
+	atomic_store_explicit(&g->price, price, memory_order_relaxed);
 	for (i = 0; i < g->n_slots; i++) {
 		s = unpack(load(&g->slot[i]));
 		s.count /= 2;

@@ -124,7 +124,8 @@ struct dax_window {
 	struct list free;
 	uint32_t n_free;
 	uint32_t n_mappings;
-	uint32_t hand; /* of the clock */
+	uint32_t hand;     /* of the clock */
+	uint32_t youngest; /* the range that was bound last */
 
 	/* The worker; see worker.c. */
 	pthread_cond_t wake;

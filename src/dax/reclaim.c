@@ -7,6 +7,9 @@
  * that was not goes. Pinned mappings, busy ranges and files that are being
  * torn down are passed over. Two rounds without a victim mean that there is
  * none now; nobody waits for one to appear.
+ * A mark is worth nothing while the burst of accesses goes on that a mapping
+ * was set up for: every range of a scan has that. So the mark is taken away
+ * when the next mapping is set up, and only what is used after that counts.
  *
  * HOW. The hand stops at a victim; its inode is held (file_get(), under
  * window->lock, which also keeps the mapping and the inode from going) and
@@ -129,7 +132,7 @@ static uint32_t evict(struct dax_window *w, const struct batch *b, bool learn)
 		if (!m)
 			continue;
 		if (learn)
-			dax_admit_learn(w, m->uses > 1);
+			dax_admit_learn(w, m->uses > 0);
 		dax_doomed_add_locked(&d, m);
 	}
 	pthread_rwlock_unlock(&di->lock);

@@ -84,6 +84,20 @@ void dax_ranges_give(struct dax_window *w, uint32_t first, uint32_t n)
 	pthread_mutex_unlock(&w->lock);
 }
 
+/*
+ * Somebody was set up after the youngest: the burst that it was set up for is
+ * over, and its mark starts to mean something (see reclaim.c).
+ */
+static void grow_up_locked(struct dax_window *w, struct dax_mapping *m)
+{
+	struct dax_mapping *youngest = w->ranges[w->youngest].mapping;
+
+	if (youngest && youngest != m)
+		atomic_store_explicit(&youngest->referenced, false,
+				      memory_order_relaxed);
+	w->youngest = m->first_range;
+}
+
 void dax_ranges_bind(struct dax_window *w, struct dax_mapping *m)
 {
 	struct dax_range *r;
@@ -96,6 +110,7 @@ void dax_ranges_bind(struct dax_window *w, struct dax_mapping *m)
 		r->mapping = m;
 		r->state = DAX_RANGE_MAPPED;
 	}
+	grow_up_locked(w, m);
 	w->n_mappings++;
 	pthread_mutex_unlock(&w->lock);
 }
