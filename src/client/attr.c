@@ -46,6 +46,17 @@ void client_size_raise(struct client_inode *ino, uint64_t size)
 	pthread_mutex_unlock(&ino->attr_lock);
 }
 
+void client_size_seen(struct client_inode *ino, uint64_t size, uint64_t version)
+{
+	pthread_mutex_lock(&ino->attr_lock);
+	if (ino->attr_version <= version &&
+	    atomic_load_explicit(&ino->size, memory_order_relaxed) < size) {
+		ino->attr_until_ns = 0;
+		atomic_store_explicit(&ino->size, size, memory_order_release);
+	}
+	pthread_mutex_unlock(&ino->attr_lock);
+}
+
 void client_size_set(struct client_inode *ino, uint64_t size)
 {
 	uint64_t old;

@@ -159,6 +159,10 @@ uint64_t client_version(struct oriel_session *s);
 void client_attr_invalidate(struct client_inode *ino);
 /* The same, and the size is at least @size. */
 void client_size_raise(struct client_inode *ino, uint64_t size);
+/* A reply to a request sent at @version showed bytes up to @size; void if there
+ * was a local change since. */
+void client_size_seen(struct client_inode *ino, uint64_t size,
+		      uint64_t version);
 /* The size is @size now (truncation). */
 void client_size_set(struct client_inode *ino, uint64_t size);
 /* Attributes from a reply. */

@@ -146,14 +146,18 @@ static int read_message(struct io *io, size_t len)
 	struct oriel_file *f = io->f;
 	size_t want = (size_t)min_u64(len, f->s->max_read);
 	uint64_t pos = io->pos + io->done;
+	uint64_t version = client_version(f->s);
 	ssize_t n = client_msg_read(f, io->iov, io->n_iov, io->done, want, pos);
 
 	if (n < 0)
 		return (int)n;
 	io->done += (size_t)n;
-	if ((uint64_t)n + pos >
-	    atomic_load_explicit(&f->ino->size, memory_order_acquire))
-		client_size_raise(f->ino, pos + (uint64_t)n);
+	/* somebody else has extended it; nothing read past the end says nothing
+	 * of where the end is */
+	if (n > 0 && (uint64_t)n + pos > atomic_load_explicit(
+						 &f->ino->size,
+						 memory_order_acquire))
+		client_size_seen(f->ino, pos + (uint64_t)n, version);
 	return (size_t)n == want;
 }
 

@@ -37,6 +37,8 @@
 #define ORIEL_BINDIR "/usr/local/bin"
 #endif
 
+/* Most that orield takes. */
+#define WINDOW_MAX (UINT64_C(1) << 46)
 #define CHILD_SOCK 3
 #define CHILD_READY 4
 
@@ -248,8 +250,11 @@ static int run_child(const struct embed_config *cfg, const char *path,
 	    (int)sizeof(dir))
 		return -ENAMETOOLONG;
 	snprintf(sandbox, sizeof(sandbox), "--sandbox=%s", cfg->sandbox);
+	/* a multiple of 2 MiB; the front end takes less of it if it wants less */
 	snprintf(window, sizeof(window), "--window=%llu",
-		 (unsigned long long)cfg->window_bytes);
+		 (unsigned long long)align_up(min_u64(cfg->window_bytes,
+						      WINDOW_MAX),
+					      MIB(2)));
 	argv[n++] = (char *)(uintptr_t)path;
 	argv[n++] = dir;
 	argv[n++] = sandbox;
