@@ -38,6 +38,9 @@ class Daemon:
             self.argv = [os.environ.get('ORIEL_DAEMON') or OURS,
                          '--socket-path=' + self.socket,
                          '--shared-dir=' + share]
+            if os.environ.get('ORIEL_TEST_SECCOMP'):
+                self.argv.append('--seccomp=' +
+                                 os.environ['ORIEL_TEST_SECCOMP'])
         self.argv += options
         self.process = None
         self.start()
