@@ -255,7 +255,7 @@ static void log_stats(struct daemon *d)
 	struct server_stats st;
 
 	server_share_stats(d->share, &st);
-	log_write(LOG_LEVEL_INFO, "sessions %llu, inodes %llu, descriptors "
+	log_write(LOG_LEVEL_INFO, "clients %llu, inodes %llu, descriptors "
 		  "%llu, handles %llu, mappings %llu, requests %llu",
 		  (unsigned long long)st.sessions,
 		  (unsigned long long)st.inodes, (unsigned long long)st.fds,
