@@ -104,6 +104,7 @@ static void print_window_part(const struct bench_report *r)
 void bench_print(const struct bench_report *r)
 {
 	char size[FMT_LEN], slice[FMT_LEN], verdict[640];
+	char *second;
 
 	printf("Share %s, file of %s, %d rounds of %s each\n\n", r->b->share,
 	       fmt_bytes((double)r->b->size, size), BENCH_ROUNDS,
@@ -113,6 +114,9 @@ void bench_print(const struct bench_report *r)
 	for (size_t i = 0; i < r->n_results; i++)
 		print_row(&r->results[i]);
 	bench_verdict(r, verdict, sizeof(verdict));
+	second = strstr(verdict, "; at worst");
+	if (second)
+		second[1] = '\n';
 	printf("\ntime: one operation, median of the rounds; native: the same "
 	       "by system calls;\nspeed: native time / time, above 1 is "
 	       "faster than native\n\n%s\n", verdict);

@@ -65,6 +65,7 @@ static struct oriel_session *conn_connect(struct cli *c, const char *share)
 {
 	struct oriel_options opts = options_of(&c->common);
 	struct oriel_session *s = NULL;
+	size_t len = strlen(share);
 	const char *why;
 	int r;
 
@@ -74,6 +75,9 @@ static struct oriel_session *conn_connect(struct cli *c, const char *share)
 	if (r >= 0)
 		return s;
 	why = oriel_connect_error();
+	/* Sentences about the share begin with it; say it once. */
+	if (strncmp(why, share, len) == 0 && strncmp(why + len, ": ", 2) == 0)
+		why += len + 2;
 	cli_error(c, share, "%s", *why ? why : oriel_strerror(r));
 	return NULL;
 }

@@ -280,29 +280,31 @@ static size_t min3(size_t a, size_t b, size_t c)
 
 #define NEAREST_MAX 32
 
-/* Edits (insert, delete, replace) from one word to the other. */
+/* Edits from one word to the other: insert, delete, replace a letter, swap two
+ * neighbours. */
 static size_t edit_distance(const char *a, const char *b)
 {
-	size_t row[NEAREST_MAX + 1];
+	size_t d[NEAREST_MAX + 1][NEAREST_MAX + 1];
 	size_t la = strlen(a), lb = strlen(b);
 
 	if (la > NEAREST_MAX || lb > NEAREST_MAX)
 		return NEAREST_MAX;
+	for (size_t i = 0; i <= la; i++)
+		d[i][0] = i;
 	for (size_t j = 0; j <= lb; j++)
-		row[j] = j;
+		d[0][j] = j;
 	for (size_t i = 1; i <= la; i++) {
-		size_t diag = row[0];
-
-		row[0] = i;
 		for (size_t j = 1; j <= lb; j++) {
-			size_t up = row[j];
-
-			row[j] = min3(up + 1, row[j - 1] + 1,
-				      diag + (a[i - 1] != b[j - 1]));
-			diag = up;
+			d[i][j] = min3(d[i - 1][j] + 1, d[i][j - 1] + 1,
+				       d[i - 1][j - 1] +
+				       (a[i - 1] != b[j - 1]));
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
+			    a[i - 2] == b[j - 1] &&
+			    d[i - 2][j - 2] + 1 < d[i][j])
+				d[i][j] = d[i - 2][j - 2] + 1;
 		}
 	}
-	return row[lb];
+	return d[la][lb];
 }
 
 const char *opts_nearest(const char *word, const char *const *names,

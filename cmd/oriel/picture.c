@@ -123,9 +123,34 @@ static void draw_legend(FILE *f, const struct picture_grid *g,
 		g->ranges_per_cell, g->ranges_per_cell == 1 ? "" : "s");
 }
 
-void picture_draw(FILE *f, const char *ranges, size_t n,
+/* The ranges worth drawing: free ones at the end are said in words, so that
+ * a few used ones of a large window get cells of their own. */
+static size_t shown_ranges(const char *ranges, size_t n,
+			   const struct picture_style *s)
+{
+	size_t least = s->width > 6 ? s->width - 4 : 2;
+	size_t last = n;
+
+	while (last && kind_of(ranges[last - 1]) == PICTURE_FREE)
+		last--;
+	last = last > least ? last : least;
+	return last < n ? last : n;
+}
+
+static void draw_rest(FILE *f, size_t rest, size_t range_bytes)
+{
+	char bytes[FMT_LEN];
+
+	if (rest)
+		fprintf(f, "   and %zu free range%s (%s) after these\n", rest,
+			rest == 1 ? "" : "s",
+			fmt_bytes((double)rest * (double)range_bytes, bytes));
+}
+
+void picture_draw(FILE *f, const char *ranges, size_t n_ranges,
 		  const struct picture_style *s, size_t range_bytes)
 {
+	size_t n = shown_ranges(ranges, n_ranges, s);
 	struct picture_grid g = picture_grid_of(n, s);
 
 	for (size_t row = 0; row < g.rows; row++) {
@@ -146,5 +171,6 @@ void picture_draw(FILE *f, const char *ranges, size_t n,
 		}
 		fputs("|\n", f);
 	}
+	draw_rest(f, n_ranges - n, range_bytes);
 	draw_legend(f, &g, s, range_bytes);
 }

@@ -42,7 +42,7 @@ struct picture_cell picture_cell_of(const char *ranges, size_t n);
 /* A grid for @n ranges (at least 1). */
 struct picture_grid picture_grid_of(size_t n, const struct picture_style *s);
 /* Draw the grid and its legend. */
-void picture_draw(FILE *f, const char *ranges, size_t n,
+void picture_draw(FILE *f, const char *ranges, size_t n_ranges,
 		  const struct picture_style *s, size_t range_bytes);
 
 #endif

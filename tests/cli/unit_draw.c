@@ -63,14 +63,29 @@ static char *drawn(const char *ranges, const struct picture_style *s)
 
 static void picture_in_letters(void **state)
 {
-	char *text = drawn("rRwW#..........................", &plain);
+	char *text = drawn("rRwW#.........................r", &plain);
 
 	/* 31 ranges in 2 rows of 20: one a cell, the rest blank. */
 	assert_non_null(strstr(text, "  |rRwW#...............|\n"
-				     "  |...........         |\n"));
+				     "  |..........r         |\n"));
 	assert_non_null(strstr(text, "capital: used lately"));
 	assert_non_null(strstr(text, "one cell is 2 MiB, 1 range;"));
 	assert_null(strchr(text, '\033'));
+	free(text);
+}
+
+static void free_end_is_said_in_words(void **state)
+{
+	char many[20001], *text;
+
+	memset(many, '.', 20000);
+	many[20000] = 0;
+	many[2] = 'R';
+	text = drawn(many, &plain);
+	assert_non_null(strstr(text, "  |..R.................|\n"
+				     "   and 19980 free ranges (39.0 GiB) "
+				     "after these\n"));
+	assert_non_null(strstr(text, "one cell is 2 MiB, 1 range;"));
 	free(text);
 }
 
@@ -183,6 +198,7 @@ int main(void)
 		cmocka_unit_test(one_of_many_is_seen),
 		cmocka_unit_test(grid_covers_all),
 		cmocka_unit_test(picture_in_letters),
+		cmocka_unit_test(free_end_is_said_in_words),
 		cmocka_unit_test(picture_in_colour),
 		cmocka_unit_test(progress_lines),
 		cmocka_unit_test(progress_for_programs),
