@@ -122,12 +122,89 @@ static void test_stress(void **state)
 	run_stress(N_SWAPS);
 }
 
+/*
+ * The case the barrier is for, without malloc() in between: a reader that has
+ * loaded the old version while its mark still sits in the store buffer. It
+ * would see the remover finish with a version newer than the one it holds.
+ * Stores that miss the cache, just before, keep the mark in the buffer long
+ * enough for that to happen, if it can, within a fraction of the run.
+ */
+#define N_CLOGS (1u << 18) /* lines: 16 MiB */
+#define CLOG_STORES 24
+
+struct litmus {
+	_Alignas(ORIEL_CACHE_LINE) _Atomic uint64_t version;
+	_Alignas(ORIEL_CACHE_LINE) _Atomic uint64_t done;
+	_Atomic bool stop;
+	_Atomic uint64_t bad, sections;
+	unsigned char (*clogs)[ORIEL_CACHE_LINE]; /* reader's */
+};
+
+static void clog_store_buffer(struct litmus *l, uint32_t *rng)
+{
+	for (int n = 0; n < CLOG_STORES; n++) {
+		*rng = *rng * 1664525u + 1013904223u;
+		*(volatile unsigned char *)l->clogs[*rng >> 14] = 1;
+	}
+}
+
+static void *litmus_reader(void *arg)
+{
+	struct litmus *l = arg;
+	uint64_t bad = 0, held, i;
+	uint32_t rng = 1;
+
+	for (i = 0; i == 0 || !atomic_load(&l->stop); i++) {
+		clog_store_buffer(l, &rng);
+		if (!epoch_enter())
+			abort();
+		/* acquire: stands for the load of a pointer */
+		held = atomic_load_explicit(&l->version, memory_order_acquire);
+		for (unsigned n = (unsigned)(i & 15); n; n--)
+			cpu_relax();
+		bad += atomic_load_explicit(&l->done, memory_order_acquire) >
+		       held;
+		epoch_exit();
+	}
+	atomic_fetch_add(&l->bad, bad);
+	atomic_fetch_add(&l->sections, i);
+	return NULL;
+}
+
+static void run_litmus(void)
+{
+	struct litmus l = { .version = 0 };
+	pthread_t t;
+
+	l.clogs = calloc(N_CLOGS, sizeof(*l.clogs));
+	assert_non_null(l.clogs);
+
+	assert_int_equal(pthread_create(&t, NULL, litmus_reader, &l), 0);
+	for (uint64_t v = 1; v <= N_SWAPS * 40; v++) {
+		atomic_store(&l.version, v);
+		epoch_synchronize();
+		atomic_store(&l.done, v);
+	}
+	atomic_store(&l.stop, true);
+	pthread_join(t, NULL);
+	assert_int_equal(atomic_load(&l.bad), 0);
+	assert_true(atomic_load(&l.sections) > 0);
+	free(l.clogs);
+}
+
+static void test_litmus(void **state)
+{
+	(void)state;
+	run_litmus();
+}
+
 /* The same with the readers' own fence, as where membarrier is missing. Runs
  * last but for tests that do not care: the switch is for good. */
 static void test_stress_fence(void **state)
 {
 	(void)state;
 	atomic_store(&oriel__epoch_membarrier, false);
+	run_litmus();
 	run_stress(N_SWAPS / 4);
 }
 
@@ -316,6 +393,7 @@ int main(void)
 		cmocka_unit_test(test_enter_from_destructor),
 		cmocka_unit_test(test_waits_for_open_section),
 		cmocka_unit_test(test_many_writers),
+		cmocka_unit_test(test_litmus),
 		cmocka_unit_test(test_stress),
 		cmocka_unit_test(test_stress_fence),
 	};
