@@ -406,8 +406,10 @@ class Device:
         self.window = None
         self.queues = []
         self.channel = Channel(connect(path))
-        self.mem = Memory((1 << 20) + self.SLOT * self.SLOTS)
-        self.free_slots = list(range(self.SLOTS))
+        # A slot belongs to one queue: TSan in the daemon cannot see that this
+        # process hands memory from one of its threads to another.
+        self.mem = Memory((1 << 20) + self.SLOT * (self.SLOTS + 1))
+        self.free_slots = {0: [self.SLOTS], 1: list(range(self.SLOTS))}
         if start:
             self.negotiate()
             self.start()
@@ -520,7 +522,7 @@ class Device:
     def submit(self, queue, out, n_in, cuts=()):
         """Queue @out bytes to read and @n_in bytes of room. @cuts: lengths at
         which the readable part is cut into descriptors."""
-        slot = self.free_slots.pop()
+        slot = self.free_slots[queue].pop()
         at = (1 << 20) + slot * self.SLOT
         self.mem.write(at, out)
         pieces, done = [], 0
@@ -544,7 +546,7 @@ class Device:
         """The bytes that came back."""
         queue, head, slot = token
         n = self.queues[queue].wait(head, self.channel.sock, timeout)
-        self.free_slots.append(slot)
+        self.free_slots[queue].append(slot)
         room = (1 << 20) + slot * self.SLOT + self.SLOT // 2
         return self.mem.read(room, n)
 

@@ -236,8 +236,8 @@ def bad_rings(t):
         attempt(d.channel.ask, request, payload, (), VERSION | NEED_REPLY)
         attempt(d.channel.ask, wire.GET_VRING_BASE, state(0, 0))
         drop(d)
-    for off in (0, 1, 3, -PAGE, (1 << 20) + Device.SLOT * Device.SLOTS - 1,
-                2**46, 2**63):
+    for off in (0, 1, 3, -PAGE,
+                (1 << 20) + Device.SLOT * (Device.SLOTS + 1) - 1, 2**46, 2**63):
         for which in range(3):
             d = half_open(t)
             attempt(d.start, 0)
