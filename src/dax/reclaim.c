@@ -131,9 +131,10 @@ static uint32_t evict(struct dax_window *w, const struct batch *b, bool learn)
 		m = victim_locked(w, di, b->range[i]);
 		if (!m)
 			continue;
+		dax_doomed_add_locked(&d, m);
+		/* No longer the sweep's: its count may be read. */
 		if (learn)
 			dax_admit_learn(w, m->uses > 0);
-		dax_doomed_add_locked(&d, m);
 	}
 	pthread_rwlock_unlock(&di->lock);
 	n = dax_doomed_finish(&d, di);
