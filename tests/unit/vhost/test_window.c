@@ -243,7 +243,7 @@ static void test_kinds_of_file(void **state)
 static void test_random_against_model(void **state)
 {
 	enum { N = 32, ROUNDS = 2000 };
-	const char *env = getenv("ORIEL_TEST_SEED");
+	const char *env = getenv("ORIEL_SEED");
 	unsigned seed = env ? (unsigned)strtoul(env, NULL, 0)
 			    : (unsigned)clock_now_ns();
 	int64_t at[N]; /* file offset mapped in each chunk, -1: none */
@@ -251,7 +251,7 @@ static void test_random_against_model(void **state)
 	struct pair p;
 
 	(void)state;
-	print_message("ORIEL_TEST_SEED=%u\n", seed);
+	print_message("ORIEL_SEED=%u\n", seed);
 	start(&p);
 	for (unsigned i = 0; i < N; i++)
 		at[i] = -1;

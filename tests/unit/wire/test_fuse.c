@@ -218,12 +218,12 @@ static void test_position_past_end(void **state)
 /* Random names into random buffers: what goes in comes out, to the end. */
 static void test_random_buffers(void **state)
 {
-	const char *env = getenv("ORIEL_TEST_SEED");
+	const char *env = getenv("ORIEL_SEED");
 	unsigned seed = env ? (unsigned)strtoul(env, NULL, 0)
 			    : (unsigned)time(NULL);
 
 	(void)state;
-	print_message("ORIEL_TEST_SEED=%u\n", seed);
+	print_message("ORIEL_SEED=%u\n", seed);
 	for (unsigned round = 0; round < 2000; round++) {
 		const struct fuse_entry_out e = { .nodeid = round };
 		bool plus = rand_r(&seed) & 1;
