@@ -142,6 +142,16 @@ bool cli_write_stdout(struct cli *c, const void *buf, size_t len)
 	return true;
 }
 
+void cli_print_name(const char *name)
+{
+	char *quoted = NULL;
+
+	if (cli_is_tty(STDOUT_FILENO))
+		quoted = fmt_quote(name);
+	fputs(quoted ? quoted : name, stdout);
+	free(quoted);
+}
+
 bool cli_color(const struct cli *c)
 {
 	const char *no = getenv("NO_COLOR");

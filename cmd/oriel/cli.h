@@ -94,6 +94,10 @@ bool cli_finish_stdout(struct cli *c);
 /* Write all to descriptor 1; false (and a message) on error. */
 bool cli_write_stdout(struct cli *c, const void *buf, size_t len);
 
+/* A name on stdout; quoted on a terminal when it is odd: names come from
+ * daemons and could steer the terminal. */
+void cli_print_name(const char *name);
+
 /* True when @fd is a terminal. */
 bool cli_is_tty(int fd);
 /* Colour on stdout? --color, NO_COLOR, terminal. */

@@ -199,6 +199,17 @@ static void ls_subdirs(struct ls_job *j, const char *path,
 	j->depth--;
 }
 
+static void ls_title(const struct ls_job *j, const char *path)
+{
+	char *text = addr_text(j->share, path);
+
+	if (ls_printed)
+		putchar('\n');
+	cli_print_name(text ? text : path);
+	puts(":");
+	free(text);
+}
+
 static void ls_dir(struct ls_job *j, const char *path, bool title)
 {
 	struct ls_list l = { 0 };
@@ -212,8 +223,7 @@ static void ls_dir(struct ls_job *j, const char *path, bool title)
 			ls_print_json(j->c, &l, j->share, path);
 		} else {
 			if (title)
-				printf("%s%s:%s:\n", ls_printed ? "\n" : "",
-				       j->share, path);
+				ls_title(j, path);
 			ls_print(j->c, &l, j->o, true);
 			ls_printed = true;
 		}

@@ -98,8 +98,11 @@ static void mkdir_one(struct cli *c, struct oriel_session *s,
 		r = oriel_chmod(s, a->path, mode);
 	if (r < 0)
 		cli_fail(c, s, a->text, r);
-	else if (r == 0 && o->show)
-		printf("created directory '%s'\n", a->text);
+	if (r == 0 && o->show) {
+		fputs("created directory ", stdout);
+		cli_print_name(a->text);
+		putchar('\n');
+	}
 }
 
 static int mkdir_run(struct cli *c, const void *opts)

@@ -44,6 +44,18 @@ struct mv_job {
 	unsigned flags;
 };
 
+static void mv_show(const struct addr *from, const char *path)
+{
+	char *text = addr_text(from->share, path);
+
+	fputs("renamed ", stdout);
+	cli_print_name(from->text);
+	fputs(" -> ", stdout);
+	cli_print_name(text ? text : path);
+	putchar('\n');
+	free(text);
+}
+
 static void mv_rename(struct mv_job *j, const struct addr *from,
 		      const char *path)
 {
@@ -55,8 +67,7 @@ static void mv_rename(struct mv_job *j, const struct addr *from,
 	if (r < 0)
 		cli_fail(j->c, j->s, from->text, r);
 	else if (j->o->show)
-		printf("renamed '%s' -> '%s:%s'\n", from->text, from->share,
-		       path);
+		mv_show(from, path);
 }
 
 static void mv_one(struct mv_job *j, const struct addr *from)

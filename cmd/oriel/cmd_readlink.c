@@ -34,7 +34,7 @@ static void readlink_one(struct cli *c, struct oriel_session *s,
 		cli_fail(c, s, a->text, r);
 		return;
 	}
-	fputs(target, stdout);
+	cli_print_name(target);
 	if (!o->no_newline)
 		putchar(o->zero ? 0 : '\n');
 	free(target);

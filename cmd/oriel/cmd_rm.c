@@ -57,10 +57,17 @@ static void rm_fail(struct rm_job *j, const char *path, int err)
 
 static void rm_done(struct rm_job *j, const char *path, int r)
 {
+	char *text;
+
 	if (r < 0)
 		rm_fail(j, path, r);
-	else if (j->o->show)
-		printf("removed '%s:%s'\n", j->share, path);
+	if (r < 0 || !j->o->show)
+		return;
+	text = addr_text(j->share, path);
+	fputs("removed ", stdout);
+	cli_print_name(text ? text : path);
+	putchar('\n');
+	free(text);
 }
 
 static void rm_tree(struct rm_job *j, const char *path);

@@ -67,6 +67,23 @@ static bool check_dir(struct cli *c, const char *dir)
 	return c->status == CLI_OK;
 }
 
+/* "@name=@value"; to be freed. */
+static char *option_text(const char *name, const char *value)
+{
+	char *text;
+
+	return asprintf(&text, "%s=%s", name, value) < 0 ? NULL : text;
+}
+
+static void free_argv(char **v)
+{
+	if (v) {
+		free(v[1]);
+		free(v[2]);
+	}
+	free(v);
+}
+
 /* The daemon's words: ours for the operands, the rest as they came. */
 static char **daemon_argv(struct cli *c, const char *program, const char *dir,
 			  const char *sock)
@@ -77,9 +94,10 @@ static char **daemon_argv(struct cli *c, const char *program, const char *dir,
 	if (!v)
 		return NULL;
 	v[n++] = (char *)program;
-	if (asprintf(&v[n++], "--shared-dir=%s", dir) < 0 ||
-	    asprintf(&v[n++], "--socket-path=%s", sock) < 0) {
-		free(v);
+	v[n++] = option_text("--shared-dir", dir);
+	v[n++] = option_text("--socket-path", sock);
+	if (!v[1] || !v[2]) {
+		free_argv(v);
 		return NULL;
 	}
 	for (int i = 0; i < c->n_args && strcmp(c->args[i], "--") != 0; i++)
@@ -102,6 +120,7 @@ static int serve_exec(struct cli *c, const char *dir, const char *sock)
 	execv(program, argv);
 	cli_error(c, program, "cannot start the daemon: %s",
 		  oriel_strerror(errno));
+	free_argv(argv);
 	return c->status;
 }
 

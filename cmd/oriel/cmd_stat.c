@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "conn.h"
 #include "fmt.h"
@@ -49,14 +48,6 @@ static void print_group(uint32_t gid)
 	fputs(gr ? gr->gr_name : "UNKNOWN", stdout);
 }
 
-static void print_name(const char *name)
-{
-	char *quoted = cli_is_tty(STDOUT_FILENO) ? fmt_quote(name) : NULL;
-
-	fputs(quoted ? quoted : name, stdout);
-	free(quoted);
-}
-
 /* Numbers that a sequence prints as they are. */
 static bool format_number(const struct oriel_stat *st, char k)
 {
@@ -85,7 +76,7 @@ static bool format_text(const struct addr *a, const struct oriel_stat *st,
 	char buf[FMT_LEN];
 
 	switch (k) {
-	case 'n': print_name(a->text); return true;
+	case 'n': cli_print_name(a->text); return true;
 	case 'a': printf("%o", st->mode & 07777); return true;
 	case 'f': printf("%x", st->mode); return true;
 	case 't': printf("%x", st->rdev_major); return true;
@@ -123,10 +114,10 @@ static void print_human(const struct addr *a, const struct oriel_stat *st,
 	char buf[FMT_LEN];
 
 	fputs("  File: ", stdout);
-	print_name(a->text);
+	cli_print_name(a->text);
 	if (target) {
 		fputs(" -> ", stdout);
-		print_name(target);
+		cli_print_name(target);
 	}
 	printf("\n  Size: %-15" PRIu64 " Allocated: %-12s %s\n", st->size,
 	       fmt_bytes((double)st->blocks * 512, buf), fmt_type(st->mode));

@@ -46,7 +46,10 @@ static void show_copy(struct copy_job *j, const char *src, const char *dst)
 		return;
 	from = addr_text(j->src.share, src);
 	to = addr_text(j->dst.share, dst);
-	printf("'%s' -> '%s'\n", from ? from : src, to ? to : dst);
+	cli_print_name(from ? from : src);
+	fputs(" -> ", stdout);
+	cli_print_name(to ? to : dst);
+	putchar('\n');
 	free(from);
 	free(to);
 }

@@ -70,8 +70,12 @@ static void print_daemon(const struct info_report *r)
 {
 	const struct oriel_info *i = &r->i;
 
-	printf("Share:     %s%s%s\n", r->share, *i->tag ? ", tag " : "",
-	       i->tag);
+	printf("Share:     %s", r->share);
+	if (*i->tag) {
+		fputs(", tag ", stdout);
+		cli_print_name(i->tag);
+	}
+	putchar('\n');
 	printf("Daemon:    %s",
 	       i->embedded ? "our own, for this directory" : "on a socket");
 	if (i->daemon_pid > 0)

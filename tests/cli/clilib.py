@@ -41,7 +41,7 @@ class Case(unittest.TestCase):
     def oriel(self, *args, status=0, err="", **kwargs):
         """Run and check the status and what is on stderr, exactly."""
         r = self.run_raw(*args, **kwargs)
-        self.assertEqual((r.status, r.err), (status, err), r.out)
+        self.assertEqual((r.status, r.err), (status, err), repr(r.out[:300]))
         return r
 
     def path(self, *names):

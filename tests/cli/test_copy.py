@@ -2,6 +2,7 @@
 """cp in all directions: contents, attributes, holes, failures, progress."""
 
 import os
+import pty
 import signal
 import stat
 import subprocess
@@ -83,7 +84,7 @@ class Copy(clilib.Case):
         self.assertEqual(sorted(os.listdir(self.local)), ["a", "b", "c"])
         self.assertEqual(self.get("c"), b"A")
         r = self.oriel("cp", "-v", "s:b", "s:c")
-        self.assertEqual(r.out, "'s:b' -> 's:c'\n")
+        self.assertEqual(r.out, "s:b -> s:c\n")
         self.assertEqual(self.get("c"), b"B")
         self.oriel("cp", "s:a", "s:b", "w/no", status=1,
                    err="oriel: cp: w/no: No such file or directory\n")
@@ -207,6 +208,38 @@ class Copy(clilib.Case):
         r = self.run_raw("cp", "--progress", "s:f", "w")
         self.assertEqual((r.status, r.out), (0, ""))
         self.oriel("cp", "s:f", "w")
+
+    def on_a_terminal(self, *args):
+        """What oriel writes to a terminal as stderr."""
+        master, slave = pty.openpty()
+        p = subprocess.Popen([clilib.ORIEL, *args], cwd=self.dir,
+                             stdout=subprocess.DEVNULL, stderr=slave)
+        os.close(slave)
+        out = b""
+        while True:
+            try:
+                part = os.read(master, 4096)
+            except OSError:
+                part = b""
+            if not part:
+                break
+            out += part
+        os.close(master)
+        return p.wait(timeout=60), out.decode()
+
+    def test_progress_on_a_terminal(self):
+        self.put("f", os.urandom(256 << 20))
+        status, out = self.on_a_terminal("cp", "s:f", "w/1")
+        self.assertEqual(status, 0)
+        if out:  # nothing when it took less than the time between drawings
+            self.assertRegex(out, r"\r *\d+ %  [0-9.]+ MiB of 256 MiB  ")
+            self.assertTrue(out.endswith("\r\033[K"), out)
+        self.assertEqual(self.on_a_terminal("cp", "-q", "s:f", "w/2"),
+                         (0, ""))
+        status, out = self.on_a_terminal("cp", "-q", b"s:\x1b[2J", "w")
+        self.assertEqual((status, out), (
+            1, "\r\033[Koriel: cp: $'s:\\e[2J': No such file or directory"
+            "\r\n"))
 
     def test_interrupted_copy_leaves_nothing(self):
         with open(self.path("big"), "wb") as f:

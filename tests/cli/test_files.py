@@ -121,8 +121,8 @@ class Names(clilib.Case):
         self.assertEqual(self.get("c"), b"A")
         self.assertFalse(os.path.exists(self.path("a")))
         self.assertEqual(self.oriel("mv", "-v", "s:c", ":b", ":d").out,
-                         "renamed 's:c' -> 's:d/c'\n"
-                         "renamed ':b' -> 's:d/b'\n")
+                         "renamed s:c -> s:d/c\n"
+                         "renamed :b -> s:d/b\n")
         self.assertEqual(self.get("d/b"), b"B")
         self.oriel("mv", "--exchange", "s:d/b", ":d/c")
         self.assertEqual(self.get("d/b"), b"A")
@@ -153,7 +153,7 @@ class Names(clilib.Case):
         os.symlink("../keep", self.path("d/k"))
         self.oriel("rm", "s:d", status=1,
                    err="oriel: rm: s:d: Is a directory\n")
-        self.assertIn("removed 's:d/e/x'\n",
+        self.assertIn("removed s:d/e/x\n",
                       self.oriel("rm", "-rv", "s:d", ":a").out)
         self.assertEqual(os.listdir(self.share), ["keep"])
         self.oriel("rm", "s:no", status=1,
