@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Speak vhost-user and FUSE to a daemon, byte by byte.
 
-    test_wire.py sessions|hostile orield|qemu [CASE...]
+    test_wire.py sessions|hostile orield|qemu [--DAEMON-OPTION...] [CASE...]
 
 'sessions' are well-formed, 'hostile' are not. The daemon is started here, on
 a directory of its own, and must outlive every case; sanitizer reports in its
@@ -16,6 +16,7 @@ import time
 import traceback
 
 import daemons
+import wire_frontends
 import wire_fuse
 import wire_hostile_fuse
 import wire_hostile_vhost
@@ -25,14 +26,14 @@ import wire_sessions
 class Context:
     """What a case gets."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, more):
         self.kind = kind
         self.root = tempfile.mkdtemp(prefix='oriel-share-')
         self.share = os.path.join(self.root, 'share')
         os.mkdir(self.share)
         options = []
         if kind == 'orield':
-            options = ['--sandbox=none', '--tag=wiretag']
+            options = ['--sandbox=none', '--tag=wiretag', *more]
         self.daemon = daemons.Daemon(kind, self.share, *options)
         self.used = False
         self.sessions = []
@@ -124,11 +125,14 @@ def main():
     group, kind, *only = sys.argv[1:]
     if group == 'sessions':
         cases = wire_sessions.COMMON + \
-            (wire_sessions.OURS if kind == 'orield' else [])
+            (wire_sessions.OURS + wire_frontends.CASES
+             if kind == 'orield' else [])
     else:
         cases = [in_company(c) for c in wire_hostile_fuse.CASES +
                  wire_hostile_vhost.CASES]
-    t = Context(kind)
+    cases += [c for c in wire_frontends.PENDING if c.__name__ in only]
+    t = Context(kind, [w for w in only if w.startswith('--')])
+    only = [w for w in only if not w.startswith('--')]
     failed = 0
     try:
         for case in cases:

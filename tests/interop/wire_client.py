@@ -235,9 +235,9 @@ class Queue:
             self.free.extend(self.chains.pop(head))
             self.done[head] = n
 
-    def wait(self, head, hangup=None, timeout=TIMEOUT):
+    def wait(self, head, hangup=None, timeout=TIMEOUT, spin=False):
         """Used length of the chain. @hangup: a socket whose closing ends the
-        wait with Gone."""
+        wait with Gone. @spin: look again and again, without being called."""
         limit = time.monotonic() + timeout
         while True:
             self.reap()
@@ -247,12 +247,13 @@ class Queue:
             if left <= 0:
                 raise WireError(f'queue {self.index}: no answer')
             poll = select.poll()
-            poll.register(self.call, select.POLLIN)
+            if not spin:
+                poll.register(self.call, select.POLLIN)
             if hangup is not None:
                 poll.register(hangup, select.POLLIN | select.POLLRDHUP)
-            for fd, what in poll.poll(left * 1000):
+            for fd, what in poll.poll(0.1 if spin else left * 1000):
                 if fd == self.call:
-                    os.eventfd_read(self.call)
+                    os.read(self.call, 4096)
                 elif what & (select.POLLHUP | select.POLLRDHUP):
                     self.reap()
                     if head not in self.done:
@@ -404,7 +405,10 @@ class Device:
         self.indirect, self.num = indirect, num
         self.want_window, self.slots = window, slots
         self.window = None
+        self.backend = None
         self.queues = []
+        self.spin = False
+        self.protocol = 0
         self.channel = Channel(connect(path))
         # A slot belongs to one queue: TSan in the daemon cannot see that this
         # process hands memory from one of its threads to another.
@@ -545,7 +549,8 @@ class Device:
     def finish(self, token, timeout=TIMEOUT):
         """The bytes that came back."""
         queue, head, slot = token
-        n = self.queues[queue].wait(head, self.channel.sock, timeout)
+        n = self.queues[queue].wait(head, self.channel.sock, timeout,
+                                    self.spin)
         self.free_slots[queue].append(slot)
         room = (1 << 20) + slot * self.SLOT + self.SLOT // 2
         return self.mem.read(room, n)
@@ -557,7 +562,7 @@ class Device:
         self.channel.close()
         if self.window:
             self.window.close()
-        elif self.has(PF_BACKEND_REQ):
+        elif self.backend:
             self.backend.close()
         for q in self.queues:
             q.close()

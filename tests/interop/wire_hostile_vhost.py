@@ -30,15 +30,11 @@ def attempt(call, *args, **kwargs):
         return None
 
 
-def half_open(t, steps=True):
+def half_open(t):
     """A device after negotiation, before memory and rings."""
     d = Device(t.daemon.socket, start=False)
     d.channel.sock.settimeout(1)
-    if steps:
-        d.negotiate()
-    else:
-        d.protocol = 0
-        d.has = lambda bit: False
+    d.negotiate()
     return d
 
 
@@ -46,7 +42,7 @@ def drop(d):
     d.channel.close()
     if d.window:
         d.window.close()
-    elif d.has(wire.PF_BACKEND_REQ):
+    elif d.backend:
         d.backend.close()
     d.mem.close()
 

@@ -199,7 +199,7 @@ def main():
     daemon = None
     try:
         put = fill(share)
-        options = ['--sandbox=none', '--tag=' + TAG] if kind == 'orield' else []
+        options = ['--tag=' + TAG] if kind == 'orield' else []
         daemon = daemons.Daemon(kind, share, *options)
         command = {'qemu': qemu_command, 'uml': uml_command}[machine](
             work, daemon.socket)
