@@ -187,7 +187,8 @@ static int run(struct cli *c, int argc, char **argv)
 	}
 	if (strcmp(word, "help") == 0 && argc > 2)
 		return help_for(c, argv[2]);
-	if (strcmp(word, "--help") == 0 || strcmp(word, "help") == 0) {
+	if (strcmp(word, "--help") == 0 || strcmp(word, "help") == 0 ||
+	    strcmp(word, "-h") == 0) {
 		print_top_help(stdout);
 		return CLI_OK;
 	}

@@ -53,11 +53,13 @@ class OddNames(clilib.Case):
         self.oriel("rm", b"s:" + LATIN, b":" + STEER, b":" + LINE)
         self.assertEqual(len(os.listdir(self.share)), 2)
 
-    def test_quoted_on_a_terminal(self):
+    def on_a_terminal(self, *args, **env):
         master, slave = pty.openpty()
-        p = subprocess.Popen([clilib.ORIEL, "ls", "-1", "--color=never", "s"],
-                             cwd=self.dir, stdout=slave, stdin=slave,
-                             env=dict(os.environ, LC_ALL="C.UTF-8"))
+        full = dict(os.environ, LC_ALL="C.UTF-8", TERM="xterm")
+        full.pop("NO_COLOR", None)
+        full.update(env)
+        p = subprocess.Popen([clilib.ORIEL, *args], cwd=self.dir,
+                             stdout=slave, stdin=slave, env=full)
         os.close(slave)
         out = b""
         while True:
@@ -70,7 +72,29 @@ class OddNames(clilib.Case):
             out += part
         os.close(master)
         self.assertEqual(p.wait(timeout=60), 0)
-        lines = out.replace(b"\r\n", b"\n").decode().splitlines()
+        return out.replace(b"\r\n", b"\n").decode().splitlines()
+
+    def test_colour_on_a_terminal_unless_not_wanted(self):
+        os.mkdir(self.path("dir"))
+        blue = "\033[1;34mdir\033[0m"
+        self.assertIn(blue, self.on_a_terminal("ls", "-1", "s"))
+        self.assertIn("dir", self.on_a_terminal("ls", "-1", "s",
+                                                NO_COLOR="1"))
+        self.assertIn("dir", self.on_a_terminal("ls", "-1", "s", TERM="dumb"))
+        self.assertIn(blue, self.on_a_terminal("ls", "-1", "--color=always",
+                                               "s", NO_COLOR="1"))
+
+    def test_listings_never_steer_the_terminal(self):
+        os.symlink(STEER, os.path.join(os.fsencode(self.share), b"link"))
+        for args in (("ls", "s"), ("ls", "-l", "s"), ("ls", "-R", "s"),
+                     ("stat", "s:link"), ("readlink", "s:link"),
+                     ("cp", "-rvq", "s:", "copy"), ("info", "s"),
+                     ("rm", "-rv", b"s:" + STEER)):
+            out = "\n".join(self.on_a_terminal(*args, NO_COLOR="1"))
+            self.assertNotIn("\033", out, args)
+
+    def test_quoted_on_a_terminal(self):
+        lines = self.on_a_terminal("ls", "-1", "--color=never", "s")
         self.assertIn("$'caf\\351'", lines)
         self.assertIn("$'red\\e[31m'", lines)
         self.assertIn("$'two\\nlines'", lines)
