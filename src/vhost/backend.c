@@ -116,6 +116,9 @@ static int next_message(struct vhost_backend *be)
 
 	vhost_rx_next(&be->rx);
 	err = vhost_receive(&be->rx, be->sock, be->stop_fd, VHOST_NO_DEADLINE);
+	if (err == -EMFILE)
+		log_error("vhost: out of file descriptors: those of a message "
+			  "are lost");
 	if (err != -EPROTO)
 		return err;
 	if (be->rx.got < sizeof(*h))

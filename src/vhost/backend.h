@@ -54,8 +54,8 @@ ORIEL_MUST_CHECK int vhost_backend_new(const struct vhost_backend_config *cfg,
 
 /*
  * Serve the connection until the peer leaves (0), breaks the protocol (-EPROTO,
- * logged with the message's name and values) or vhost_backend_stop() is called
- * (-ECANCELED). All queue threads have ended and ops->reset() was called when
+ * logged with the message's name and values), vhost_backend_stop() is called
+ * (-ECANCELED) or the system fails us (other -errno, logged). All queue threads have ended and ops->reset() was called when
  * it returns. Once per object.
  */
 ORIEL_MUST_CHECK int vhost_backend_run(struct vhost_backend *be);
@@ -74,7 +74,8 @@ bool vhost_backend_has_shmem(const struct vhost_backend *be);
  * window / to unmap exactly that. Blocks until it answered (always with
  * NEED_REPLY), five seconds at most. Queue threads only. The descriptor stays
  * the caller's. Returns 0, the front end's refusal as -EFAULT or its negative
- * errno, -ENOTCONN, -ETIMEDOUT.
+ * errno, -ENOTCONN, -ETIMEDOUT; -ECANCELED when queues are being stopped. After
+ * the last two a map that did happen is undone before the next request.
  */
 ORIEL_MUST_CHECK int vhost_backend_map(struct vhost_backend *be, int fd,
 				       uint64_t fd_off, uint64_t shm_off,

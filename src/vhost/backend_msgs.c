@@ -78,10 +78,12 @@ static struct vhost_vq *find_vq(struct vhost_backend *be, uint64_t i,
 	return NULL;
 }
 
+/* REPLY_ACK too: without it nobody would say when a mapping is there. */
 static void update_shmem(struct vhost_backend *be)
 {
 	const uint64_t need = BIT(VHOST_USER_PF_SHMEM) |
-			      BIT(VHOST_USER_PF_BACKEND_REQ);
+			      BIT(VHOST_USER_PF_BACKEND_REQ) |
+			      BIT(VHOST_USER_PF_REPLY_ACK);
 	bool has = (be->protocol & need) == need && be->chan.fd >= 0;
 
 	atomic_store_explicit(&be->has_shmem, has, memory_order_relaxed);

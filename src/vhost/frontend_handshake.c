@@ -172,7 +172,9 @@ static int negotiate_features(struct vhost_frontend *fe)
 static uint64_t wanted_protocol_features(const struct vhost_frontend *fe,
 					 uint64_t offered)
 {
+	/* REPLY_ACK: the daemon must hear that a mapping is in place. */
 	const uint64_t shmem = BIT(VHOST_USER_PF_BACKEND_REQ) |
+			       BIT(VHOST_USER_PF_REPLY_ACK) |
 			       BIT(VHOST_USER_PF_SHMEM);
 	uint64_t want = BIT(VHOST_USER_PF_MQ) | BIT(VHOST_USER_PF_REPLY_ACK) |
 			BIT(VHOST_USER_PF_CONFIG);
@@ -207,7 +209,8 @@ static int negotiate_protocol(struct vhost_frontend *fe)
 	if (fe->cfg.max_window_bytes && !fe->shmem &&
 	    offered & BIT(VHOST_USER_PF_SHMEM))
 		fe->info.no_window_why = "the daemon offers shared memory but "
-			"no back-end channel (BACKEND_REQ, protocol bit 5)";
+			"not what it needs (REPLY_ACK and BACKEND_REQ, "
+			"protocol bits 3 and 5)";
 	return 0;
 }
 

@@ -57,8 +57,10 @@ static int take_fds(struct vhost_rx *rx, struct msghdr *mh)
 			}
 		}
 	}
-	/* The kernel closed what did not fit. */
-	return mh->msg_flags & MSG_CTRUNC ? -EPROTO : err;
+	if (!(mh->msg_flags & MSG_CTRUNC))
+		return err;
+	/* The kernel closed what did not fit, here or into our table. */
+	return rx->n_fds == VHOST_USER_MAX_FDS ? -EPROTO : -EMFILE;
 }
 
 /* Where byte rx->got of the message belongs. */

@@ -32,7 +32,8 @@ void vhost_rx_next(struct vhost_rx *rx);
  * Read what is there; never blocks. 1: rx->msg is complete, its payload is
  * hdr.size bytes; 0: more must come; -ECONNRESET: the stream ended between two
  * messages; -EPROTO: it ended inside one, the header's version or size is bad,
- * or too many descriptors came; else -errno. After 1 call vhost_rx_next();
+ * or too many descriptors came; -EMFILE: we have no room for descriptors that
+ * came; else -errno. After 1 call vhost_rx_next();
  * after an error the header (if got >= its size) can still be looked at.
  */
 ORIEL_MUST_CHECK int vhost_rx_step(struct vhost_rx *rx, int sock);

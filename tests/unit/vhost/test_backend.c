@@ -159,6 +159,10 @@ static void test_backward_order(void **state)
 	raw_state(r, VHOST_USER_SET_VRING_NUM, 1, RAW_RING);
 	raw_mem_table(r);
 	raw_u64(r, VHOST_USER_SET_PROTOCOL_FEATURES, 1 << 5 | 1 << 22);
+	assert_int_equal(raw_get(r, VHOST_USER_GET_QUEUE_NUM), 3);
+	assert_false(vhost_backend_has_shmem(g.p.be)); /* no REPLY_ACK */
+	raw_u64(r, VHOST_USER_SET_PROTOCOL_FEATURES,
+		1 << 3 | 1 << 5 | 1 << 22);
 	raw_echo(r, 1);
 	assert_int_equal(raw_get(r, VHOST_USER_GET_QUEUE_NUM), 3);
 	assert_true(vhost_backend_has_shmem(g.p.be));
@@ -503,6 +507,30 @@ static void test_late_refusal(void **state)
 	rig_finish(&g, 0);
 }
 
+/* Nobody answers at all: five seconds, then the queue goes on. */
+static void test_no_answer(void **state)
+{
+	struct raw *r;
+	struct rig g;
+
+	(void)state;
+	rig_start(&g);
+	r = &g.r;
+	raw_connect(r);
+	submit_map(r, 1, 4096);
+	expect_mmap(r, VHOST_USER_BACKEND_SHMEM_MAP, 4096);
+	assert_int_equal(raw_result(r, 1), -ETIMEDOUT);
+	raw_echo(r, 1);
+	answer(r, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+	submit_map(r, 1, 8192);
+	expect_mmap(r, VHOST_USER_BACKEND_SHMEM_UNMAP, 4096);
+	answer(r, VHOST_USER_BACKEND_SHMEM_UNMAP, 0);
+	expect_mmap(r, VHOST_USER_BACKEND_SHMEM_MAP, 8192);
+	answer(r, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+	assert_int_equal(raw_result(r, 1), 0);
+	rig_finish(&g, 0);
+}
+
 /* Two queues want the channel; stopping one of them cancels both waits. */
 static void test_stop_cancels_all_waits(void **state)
 {
@@ -599,6 +627,7 @@ int main(void)
 		cmocka_unit_test(test_main_channel_works_while_mapping),
 		cmocka_unit_test(test_late_answer),
 		cmocka_unit_test(test_late_refusal),
+		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_stop_cancels_all_waits),
 		cmocka_unit_test(test_channel_closed),
 		cmocka_unit_test(test_wrong_answers),
