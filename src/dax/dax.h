@@ -10,7 +10,8 @@
  * Contract: the rows A1-A19, A25-A27 and B1-B7, B11, B12 of the DAX client
  * contract (docs/design/dax.md).
  *
- * Thread rule: any thread, any function, except where it says otherwise.
+ * Thread rule: any thread, any function, except where it says otherwise; but
+ * never from inside an epoch section, nor from a signal handler.
  */
 #ifndef ORIEL_DAX_DAX_H
 #define ORIEL_DAX_DAX_H
@@ -24,7 +25,7 @@
 #include "base/util.h"
 
 struct dax_window;  /* one per session; opaque */
-struct dax_inode;   /* one per regular file; below, so that it can be embedded */
+struct dax_inode;   /* one per regular file; below, to be embedded */
 struct dax_mapping; /* a file range tied to one or more window ranges */
 struct dax_index;   /* what lock-free lookups walk */
 
@@ -225,8 +226,8 @@ struct dax_pin {
  * covers it, or a new one over as many adjacent ranges as it takes. Pinned
  * ranges are never reclaimed. 0; -ENOSPC: not enough adjacent ranges even after
  * reclaim; -ENODEV: the file is not DAX, or the peer has none; -EINVAL: @len 0
- * or past INT64_MAX; -EAGAIN with DAX_NOWAIT; -ENOTCONN; -ENOMEM; or the owner's
- * error. One that exists needs no connection.
+ * or past INT64_MAX; -EAGAIN with DAX_NOWAIT; -ENOTCONN; -ENOMEM; or the
+ * owner's error. One that exists needs no connection.
  */
 ORIEL_MUST_CHECK int dax_pin(struct dax_inode *di, uint64_t pos, uint64_t len,
 			     enum dax_intent intent, uint64_t fh,

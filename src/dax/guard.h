@@ -6,9 +6,9 @@
  * have). Rows B7 of the contract.
  *
  * A handler is installed once per process, chained to the previous one, and put
- * back in place if the application has replaced it since (looked at on set-up of
- * a range, not on hits; an application handler that calls the one it found is
- * recognised and does not loop). Any thread; not async-signal-safe.
+ * back in place if the application has replaced it since (looked at on set-up
+ * of a range, not on hits; an application handler that calls the one it found
+ * is recognised and does not loop). Any thread; not async-signal-safe.
  */
 #ifndef ORIEL_DAX_GUARD_H
 #define ORIEL_DAX_GUARD_H

@@ -72,7 +72,8 @@ static inline bool may(const struct dax_mapping *m, enum dax_intent intent)
 	       atomic_load_explicit(&m->writable, memory_order_acquire);
 }
 
-static inline enum step step_index(const struct io *io, size_t n, size_t *copied)
+static inline enum step step_index(const struct io *io, size_t n,
+				   size_t *copied)
 {
 	struct dax_mapping *m;
 	enum step ret = STEP_MISS;

@@ -99,7 +99,7 @@ static void unlink_locked(struct dax_inode *di, struct dax_mapping *m)
 	dax_index_remove_locked(di, m);
 }
 
-/* ---------------------------------------------------------- asking the owner */
+/* -------------------------------------------------------- asking the owner */
 
 static int ask_map(struct dax_inode *di, const struct dax_mapping *m,
 		   uint64_t fh, bool writable)
@@ -138,7 +138,7 @@ static void ask_unmap(struct dax_inode *di,
 		(void)w->cfg.ops->unmap(w->cfg.owner, di->file, reqs, n);
 }
 
-/* ------------------------------------------------------------------- set-up */
+/* ------------------------------------------------------------------ set-up */
 
 static int setup_locked(struct dax_inode *di, const struct dax_want *want,
 			uint32_t first, struct dax_mapping **ret)
