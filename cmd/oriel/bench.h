@@ -10,6 +10,7 @@
 
 #define BENCH_ROUNDS 7
 #define BENCH_BUF_BYTES ((size_t)1 << 20)
+#define BENCH_SAMPLES ((size_t)1 << 16)
 #define BENCH_APPEND_BYTES ((off_t)16 << 20) /* then start over */
 
 /* What is measured on, by both ways. */
@@ -32,6 +33,7 @@ struct bench {
 	uint64_t random;       /* state of the generator */
 	char *buf;
 	uint64_t slice_ns;
+	uint32_t *samples;     /* BENCH_SAMPLES, nanoseconds */
 };
 
 /* One operation; 0 or -errno. */
@@ -49,6 +51,12 @@ struct bench_op {
 extern const struct bench_op bench_ops[];
 extern const size_t bench_n_ops;
 
+/* What half, and what all but one in a hundred, stayed under. */
+struct bench_tail {
+	double p50_ns;
+	double p99_ns;
+};
+
 /* What came out for one operation. */
 struct bench_result {
 	const struct bench_op *op;
@@ -58,10 +66,17 @@ struct bench_result {
 	double ns;         /* one operation, median of the rounds */
 	double native_ns;
 	double speed;      /* native_ns / ns, median of the rounds' */
+	/* Of single operations, with the cost of reading the clock. */
+	struct bench_tail tail;
+	struct bench_tail native_tail;
 };
 
 /* Nanoseconds for one @fn, over @slice_ns. */
 int bench_slice(struct bench *b, bench_fn *fn, double *ret_ns);
+/* Times single operations over @slice_ns or BENCH_SAMPLES of them. */
+int bench_latencies(struct bench *b, bench_fn *fn, struct bench_tail *ret);
+/* The value that @percent of @n (at least 1) sorted values do not exceed. */
+uint32_t bench_percentile(const uint32_t *sorted, size_t n, unsigned percent);
 /* Middle of @n (1..BENCH_ROUNDS) values, which are sorted. */
 double bench_median(double *v, size_t n);
 

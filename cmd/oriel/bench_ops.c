@@ -170,7 +170,7 @@ const struct bench_op bench_ops[] = {
 	  read_64_native },
 	{ "read_4k_random", "random read, 4 KiB", 4096, false, read_4k_oriel,
 	  read_4k_native },
-	{ "overwrite_4k_random", "random overwrite, 4 KiB", 4096, true,
+	{ "overwrite_4k_random", "overwrite, 4 KiB", 4096, true,
 	  write_4k_oriel, write_4k_native },
 	{ "read_1m_sequential", "sequential read, 1 MiB", BENCH_BUF_BYTES,
 	  false, seq_oriel, seq_native },
@@ -204,6 +204,44 @@ int bench_slice(struct bench *b, bench_fn *fn, double *ret_ns)
 	if (!done)
 		return -EINTR;
 	*ret_ns = (double)(now - start) / (double)done;
+	return 0;
+}
+
+static int by_number(const void *x, const void *y)
+{
+	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+
+	return (a > b) - (a < b);
+}
+
+uint32_t bench_percentile(const uint32_t *sorted, size_t n, unsigned percent)
+{
+	size_t rank = (n * percent + 99) / 100;
+
+	return sorted[rank ? rank - 1 : 0];
+}
+
+int bench_latencies(struct bench *b, bench_fn *fn, struct bench_tail *ret)
+{
+	uint64_t start = cli_now_ns(), before = start, now = start;
+	size_t n = 0;
+
+	while (n < BENCH_SAMPLES && now - start < b->slice_ns &&
+	       !cli_signal()) {
+		int r = fn(b);
+
+		if (r < 0)
+			return r;
+		now = cli_now_ns();
+		b->samples[n++] = now - before < UINT32_MAX ?
+				  (uint32_t)(now - before) : UINT32_MAX;
+		before = now;
+	}
+	if (!n)
+		return -EINTR;
+	qsort(b->samples, n, sizeof(*b->samples), by_number);
+	ret->p50_ns = bench_percentile(b->samples, n, 50);
+	ret->p99_ns = bench_percentile(b->samples, n, 99);
 	return 0;
 }
 

@@ -67,10 +67,10 @@ void bench_verdict(const struct bench_report *r, char *buf, size_t len)
 
 static void print_row(const struct bench_result *x)
 {
-	char ns[FMT_LEN], rate[FMT_LEN], native[FMT_LEN];
+	char ns[FMT_LEN], p99[FMT_LEN], rate[FMT_LEN], native[FMT_LEN];
 	char speed[32] = "-", bytes[FMT_LEN + 4] = "-";
 
-	printf("%-24s", x->op->text);
+	printf("%-22s", x->op->text);
 	if (!is_good(x)) {
 		printf(" %s\n", x->err ? oriel_strerror(x->err) :
 			       "not measured: the file is not ours to write");
@@ -82,12 +82,14 @@ static void print_row(const struct bench_result *x)
 		snprintf(bytes, sizeof(bytes), "%s/s", ns);
 	}
 	fmt_ns(x->ns, ns);
+	fmt_ns(x->tail.p99_ns, p99);
 	strcpy(native, "-");
 	if (x->has_native) {
 		fmt_ns(x->native_ns, native);
 		snprintf(speed, sizeof(speed), "%.2fx", x->speed);
 	}
-	printf(" %10s %10s %12s %10s %8s\n", ns, rate, bytes, native, speed);
+	printf(" %9s %9s %8s %10s %9s %7s\n", ns, p99, rate, bytes, native,
+	       speed);
 }
 
 static void print_window_part(const struct bench_report *r)
@@ -96,30 +98,49 @@ static void print_window_part(const struct bench_report *r)
 	double all = (double)i->window_read_bytes +
 		     (double)i->message_read_bytes;
 
-	if (all > 0)
+	if (i->dax && all > 0)
 		printf("%.1f %% of the bytes read came through the window.\n",
 		       100 * (double)i->window_read_bytes / all);
+}
+
+/* Words in lines of at most 78 columns. */
+static void print_folded(const char *text)
+{
+	size_t at = 0;
+
+	while (*text) {
+		size_t n = strcspn(text, " ");
+
+		if (at && at + 1 + n > 78) {
+			putchar('\n');
+			at = 0;
+		} else if (at) {
+			putchar(' ');
+			at++;
+		}
+		printf("%.*s", (int)n, text);
+		at += n;
+		text += n + strspn(text + n, " ");
+	}
+	putchar('\n');
 }
 
 void bench_print(const struct bench_report *r)
 {
 	char size[FMT_LEN], slice[FMT_LEN], verdict[640];
-	char *second;
 
 	printf("Share %s, file of %s, %d rounds of %s each\n\n", r->b->share,
 	       fmt_bytes((double)r->b->size, size), BENCH_ROUNDS,
 	       fmt_ns((double)r->b->slice_ns, slice));
-	printf("%-24s %10s %10s %12s %10s %8s\n", "", "time", "per s",
-	       "throughput", "native", "speed");
+	printf("%-22s %9s %9s %8s %10s %9s %7s\n", "", "time", "p99", "per s",
+	       "bandwidth", "native", "speed");
 	for (size_t i = 0; i < r->n_results; i++)
 		print_row(&r->results[i]);
 	bench_verdict(r, verdict, sizeof(verdict));
-	second = strstr(verdict, "; at worst");
-	if (second)
-		second[1] = '\n';
-	printf("\ntime: one operation, median of the rounds; native: the same "
-	       "by system calls;\nspeed: native time / time, above 1 is "
-	       "faster than native\n\n%s\n", verdict);
+	printf("\ntime: one operation, median of the rounds; p99: of single "
+	       "operations;\nnative: time of the same by system calls; "
+	       "speed: native / time, above 1 is faster\n\n");
+	print_folded(verdict);
 	print_window_part(r);
 }
 
@@ -137,6 +158,8 @@ static cJSON *json_result(const struct bench_result *x)
 	if (!is_good(x))
 		return obj;
 	cJSON_AddNumberToObject(obj, "latency_ns", x->ns);
+	cJSON_AddNumberToObject(obj, "latency_p50_ns", x->tail.p50_ns);
+	cJSON_AddNumberToObject(obj, "latency_p99_ns", x->tail.p99_ns);
 	cJSON_AddNumberToObject(obj, "operations_per_s", 1e9 / x->ns);
 	if (x->op->bytes)
 		cJSON_AddNumberToObject(obj, "throughput_bytes_per_s",
@@ -144,6 +167,10 @@ static cJSON *json_result(const struct bench_result *x)
 	if (x->has_native) {
 		cJSON_AddNumberToObject(obj, "native_latency_ns",
 					x->native_ns);
+		cJSON_AddNumberToObject(obj, "native_latency_p50_ns",
+					x->native_tail.p50_ns);
+		cJSON_AddNumberToObject(obj, "native_latency_p99_ns",
+					x->native_tail.p99_ns);
 		cJSON_AddNumberToObject(obj, "speed_vs_native_ratio",
 					x->speed);
 	}

@@ -151,6 +151,13 @@ static int measure_round(struct bench *b, const struct bench_op *op,
 	return r;
 }
 
+static void measure_tail(struct bench *b, struct bench_result *r)
+{
+	r->err = bench_latencies(b, r->op->oriel, &r->tail);
+	if (!r->err && r->has_native)
+		r->err = bench_latencies(b, r->op->native, &r->native_tail);
+}
+
 struct bench_rounds {
 	double ns[BENCH_ROUNDS];
 	double native_ns[BENCH_ROUNDS];
@@ -186,6 +193,8 @@ static void measure_all(struct bench *b, struct bench_result *res)
 		res[i].native_ns = bench_median(all[i].native_ns,
 						BENCH_ROUNDS);
 		res[i].speed = bench_median(all[i].speed, BENCH_ROUNDS);
+		if (!res[i].err && !res[i].skipped)
+			measure_tail(b, &res[i]);
 	}
 	free(all);
 }
@@ -219,7 +228,8 @@ static int bench_measure(struct bench *b, const struct bench_opts *o)
 	if (r < 0)
 		return r;
 	b->slice_ns = (o->time_ms ? o->time_ms : 15000) * UINT64_C(1000000) /
-		      (BENCH_ROUNDS * bench_n_ops * (b->fd >= 0 ? 2 : 1));
+		      ((BENCH_ROUNDS + 1) * bench_n_ops *
+		       (b->fd >= 0 ? 2 : 1));
 	measure_all(b, res);
 	if (cli_signal())
 		return -EINTR;
@@ -256,6 +266,7 @@ static void bench_done(struct bench *b)
 	free(b->native_path);
 	free(b->append_path);
 	free(b->path);
+	free(b->samples);
 	free(b->buf);
 }
 
@@ -285,8 +296,9 @@ static void bench_one(struct cli *c, struct oriel_session *s,
 
 	if (posix_memalign((void **)&b.buf, 4096, BENCH_BUF_BYTES) != 0)
 		b.buf = NULL;
+	b.samples = calloc(BENCH_SAMPLES, sizeof(*b.samples));
 	cli_catch_signals();
-	r = b.buf ? prepare(&b, a->path, size) : -ENOMEM;
+	r = b.buf && b.samples ? prepare(&b, a->path, size) : -ENOMEM;
 	if (r >= 0)
 		r = bench_measure(&b, o);
 	if (r < 0)

@@ -144,6 +144,9 @@ class Bench(JsonCase):
             self.assertGreater(t["latency_ns"], 0)
             self.assertGreater(t["native_latency_ns"], 0)
             self.assertGreater(t["speed_vs_native_ratio"], 0)
+            self.assertLessEqual(t["latency_p50_ns"], t["latency_p99_ns"])
+            self.assertLessEqual(t["native_latency_p50_ns"],
+                                 t["native_latency_p99_ns"])
         self.assertEqual(obj["file_size_bytes"], 4 << 20)
         self.assertIn("DAX is on", obj["verdict"])
         self.assertEqual(os.listdir(self.share), ["keep"])
@@ -152,7 +155,10 @@ class Bench(JsonCase):
         out = self.oriel("bench", "--time=0.7", "--size=4M", "--dax=never",
                          "s").out
         self.assertIn("DAX is OFF", out)
-        self.assertRegex(out, r"random read, 4 KiB +\S+ [nu]s +.*/s +.*x\n")
+        self.assertRegex(out, r"random read, 4 KiB +\S+ [num]s +\S+ [num]s "
+                         r".*/s +.*x\n")
+        for line in out.splitlines():
+            self.assertLessEqual(len(line), 84)
         self.assertEqual(os.listdir(self.share), [])
 
     def test_a_file_that_exists_is_only_read(self):

@@ -167,6 +167,20 @@ static void median(void **state)
 	assert_true(bench_median(even, 4) == 2.5);
 }
 
+static void percentile(void **state)
+{
+	uint32_t v[200];
+
+	for (uint32_t i = 0; i < 200; i++)
+		v[i] = i + 1;
+	assert_int_equal(bench_percentile(v, 200, 50), 100);
+	assert_int_equal(bench_percentile(v, 200, 99), 198);
+	assert_int_equal(bench_percentile(v, 200, 100), 200);
+	assert_int_equal(bench_percentile(v, 1, 50), 1);
+	assert_int_equal(bench_percentile(v, 1, 99), 1);
+	assert_int_equal(bench_percentile(v, 3, 50), 2);
+}
+
 static void verdict(void **state)
 {
 	struct bench_result res[] = {
@@ -204,6 +218,7 @@ int main(void)
 		cmocka_unit_test(progress_for_programs),
 		cmocka_unit_test(columns),
 		cmocka_unit_test(median),
+		cmocka_unit_test(percentile),
 		cmocka_unit_test(verdict),
 	};
 
