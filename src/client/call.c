@@ -55,6 +55,8 @@
 #define SPIN_YIELD_MASK 127u
 /* Longest sleep before a leader looks at the socket and deadline again. */
 #define SLEEP_SLICE_MS 500
+/* The same for one who waits for a slot held by an answer that came too late. */
+#define ABANDONED_SLICE_NS (5 * NS_PER_MS)
 
 static uint64_t slot_gpa(const struct oriel_session *s, const void *p)
 {
@@ -82,6 +84,10 @@ int client_calls_init(struct oriel_session *s)
 	list_init(&s->followers);
 	s->next_unique = 2;
 	s->rq = vhost_frontend_queue(s->fe, CLIENT_QUEUE_REQUEST);
+	/* nobody sleeps on FORGETs: they are reaped with the next one */
+	ring_driver_want_call(vhost_frontend_queue(s->fe, CLIENT_QUEUE_HIPRIO),
+			      false);
+	ring_driver_want_call(s->rq, false);
 	atomic_init(&s->spin_ns, (uint64_t)s->opts.poll_us * NS_PER_US);
 
 	for (unsigned i = 0; i < CLIENT_FORGET_SLOTS; i++) {
@@ -131,37 +137,6 @@ static void deadline_to_timespec(uint64_t deadline_ns, struct timespec *ts)
 	ts->tv_nsec = (long)(deadline_ns % NS_PER_S);
 }
 
-/* Waits for a free slot. Blocks until @deadline_ns. */
-static int slot_take(struct oriel_session *s, uint64_t deadline_ns,
-		     struct client_slot **ret)
-{
-	struct list *node;
-	struct timespec ts;
-	int err = 0;
-
-	deadline_to_timespec(deadline_ns, &ts);
-	pthread_mutex_lock(&s->submit_lock);
-	for (;;) {
-		err = client_is_dead(s);
-		if (err)
-			break;
-		node = list_pop_head(&s->free_slots);
-		if (node) {
-			*ret = list_entry(node, struct client_slot, node);
-			(*ret)->unique = s->next_unique;
-			s->next_unique += 2; /* the low bit is INTERRUPT's */
-			break;
-		}
-		if (pthread_cond_timedwait(&s->slot_freed, &s->submit_lock,
-					   &ts) == ETIMEDOUT) {
-			err = -ETIMEDOUT;
-			break;
-		}
-	}
-	pthread_mutex_unlock(&s->submit_lock);
-	return err;
-}
-
 static void slot_free_locked(struct oriel_session *s, struct client_slot *slot)
 {
 	slot->abandoned = false;
@@ -185,6 +160,7 @@ static void slot_complete(struct oriel_session *s, struct client_slot *slot,
 
 	pthread_mutex_lock(&s->submit_lock);
 	if (slot->abandoned) {
+		s->n_abandoned--;
 		slot_free_locked(s, slot);
 		pthread_mutex_unlock(&s->submit_lock);
 		return;
@@ -470,10 +446,79 @@ static int slot_wait(struct oriel_session *s, struct client_slot *slot,
 	if (!err)
 		return 0;
 	pthread_mutex_lock(&s->submit_lock);
-	if (slot_is_done(slot))
+	if (slot_is_done(slot)) {
 		err = 0;
-	else
+	} else {
 		slot->abandoned = true;
+		s->n_abandoned++;
+	}
+	pthread_mutex_unlock(&s->submit_lock);
+	return err;
+}
+
+/* Take what is there if nobody else does. */
+static void reap_for_nobody(struct oriel_session *s)
+{
+	int err;
+
+	if (!lead_try(s))
+		return;
+	err = client_is_dead(s);
+	if (!err)
+		err = reap(s);
+	if (err) {
+		client_die(s, err);
+		give_up_all(s);
+	}
+	lead_leave(s);
+}
+
+/* Wait for a slot to be freed, at most until @deadline_ns. */
+static int slot_wait_free_locked(struct oriel_session *s, uint64_t deadline_ns)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t until_ns = deadline_ns;
+	struct timespec ts;
+
+	if (now >= deadline_ns)
+		return -ETIMEDOUT;
+	/* answers to those who gave up are nobody's: look for them */
+	if (s->n_abandoned) {
+		pthread_mutex_unlock(&s->submit_lock);
+		reap_for_nobody(s);
+		pthread_mutex_lock(&s->submit_lock);
+		until_ns = min_u64(deadline_ns, now + ABANDONED_SLICE_NS);
+	}
+	if (list_is_empty(&s->free_slots)) {
+		deadline_to_timespec(until_ns, &ts);
+		pthread_cond_timedwait(&s->slot_freed, &s->submit_lock, &ts);
+	}
+	return 0;
+}
+
+/* Waits for a free slot. Blocks until @deadline_ns. */
+static int slot_take(struct oriel_session *s, uint64_t deadline_ns,
+		     struct client_slot **ret)
+{
+	struct list *node;
+	int err = 0;
+
+	pthread_mutex_lock(&s->submit_lock);
+	for (;;) {
+		err = client_is_dead(s);
+		if (err)
+			break;
+		node = list_pop_head(&s->free_slots);
+		if (node) {
+			*ret = list_entry(node, struct client_slot, node);
+			(*ret)->unique = s->next_unique;
+			s->next_unique += 2; /* the low bit is INTERRUPT's */
+			break;
+		}
+		err = slot_wait_free_locked(s, deadline_ns);
+		if (err)
+			break;
+	}
 	pthread_mutex_unlock(&s->submit_lock);
 	return err;
 }
@@ -648,9 +693,14 @@ int client_call(struct oriel_session *s, struct client_call *c)
 	uint32_t timeout_ms = c->timeout_ms ? c->timeout_ms :
 					      s->opts.timeout_ms;
 	uint64_t deadline_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
+	/* relaxed: set once, by the thread that disconnects */
+	uint64_t goodbye_ns = atomic_load_explicit(&s->goodbye_ns,
+						   memory_order_relaxed);
 	struct client_slot *slot;
 	int err;
 
+	if (goodbye_ns)
+		deadline_ns = min_u64(deadline_ns, goodbye_ns);
 	if (client_is_nosys(s, c->opcode))
 		return -ENOSYS;
 	err = slot_take(s, deadline_ns, &slot);

@@ -228,6 +228,9 @@ struct oriel_file {
 	char *path;         /* for error texts */
 };
 
+/* Let go of what oriel_map() still holds. */
+void client_unmap_all(struct oriel_session *s);
+
 /* ------------------------------------------------------------- sessions */
 
 struct oriel_session {
@@ -250,7 +253,9 @@ struct oriel_session {
 	uint32_t pid; /* getpid(2) is a system call */
 
 	_Atomic int dead;     /* 0, or the sticky -errno */
-	_Atomic bool closing; /* oriel_disconnect() has begun */
+	_Atomic bool closing; /* oriel_disconnect() closed the files */
+	_Atomic uint64_t goodbye_ns; /* 0, or when to stop waiting: set as
+					oriel_disconnect() begins */
 
 	struct dax_window *dax; /* NULL: messages only */
 	_Atomic uint64_t nosys; /* bits: opcodes answered with -ENOSYS */
@@ -264,6 +269,7 @@ struct oriel_session {
 	size_t n_lru;
 	struct list files;
 	size_t n_files;
+	struct list pins; /* oriel_mapping.node */
 	struct client_inode *root;
 	_Atomic uint64_t version;
 
@@ -282,6 +288,7 @@ struct oriel_session {
 	unsigned n_slots;
 	size_t slot_data_bytes;
 	struct list free_slots;
+	unsigned n_abandoned; /* slots whose owner timed out */
 	uint64_t next_unique;
 	struct ring_driver *rq;
 

@@ -205,13 +205,9 @@ static int read_step(struct io *io)
 		return r.err;
 	}
 message:
-	if (io->flags & IO_NOWAIT) {
-		struct fuse_attr attr;
-
-		return client_attr_cached(ino, &attr) && attr.size <= pos ?
-			       0 :
-			       -EAGAIN;
-	}
+	/* where the end is now takes a round trip */
+	if (io->flags & IO_NOWAIT)
+		return -EAGAIN;
 	return read_message(io, io->len - io->done);
 }
 

@@ -16,6 +16,7 @@ struct oriel_mapping {
 	struct client_inode *ino;
 	struct dax_pin pin;
 	bool writable;
+	struct list node; /* session->pins; guarded by table_lock */
 };
 
 static int map_check(struct oriel_file *f, off_t off, size_t len,
@@ -73,6 +74,9 @@ static int do_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
 	m->writable = writes;
 	if (writes)
 		atomic_store(&ino->mtime_owed, true);
+	pthread_mutex_lock(&f->s->table_lock);
+	list_add_tail(&f->s->pins, &m->node);
+	pthread_mutex_unlock(&f->s->table_lock);
 	*ret = m;
 	return 0;
 }
@@ -96,11 +100,21 @@ void oriel_unmap(struct oriel_mapping *m)
 	if (!m)
 		return;
 	ino = m->ino;
+	pthread_mutex_lock(&ino->s->table_lock);
+	list_del(&m->node);
+	pthread_mutex_unlock(&ino->s->table_lock);
 	if (m->writable) /* stores since the last settlement */
 		atomic_store(&ino->mtime_owed, true);
 	dax_unpin(&ino->dax, &m->pin);
 	free(m);
 	client_inode_put(ino);
+}
+
+void client_unmap_all(struct oriel_session *s)
+{
+	while (!list_is_empty(&s->pins))
+		oriel_unmap(list_entry(s->pins.next, struct oriel_mapping,
+				       node));
 }
 
 size_t oriel_copy(void *dst, const void *src, size_t len,

@@ -6,6 +6,7 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "client/options.h"
@@ -52,6 +54,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	pthread_cond_init(&s->slot_freed, &attr);
 	pthread_condattr_destroy(&attr);
 	list_init(&s->files);
+	list_init(&s->pins);
 	list_init(&s->lru);
 	*ret = s;
 	return 0;
@@ -61,14 +64,18 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 static void session_free(struct oriel_session *s)
 {
 	client_die(s, -ENOTCONN);
+	dax_window_stop(s->dax);
 	if (s->root)
 		client_inode_put(s->root);
 	client_inodes_done(s);
 	dax_window_free(s->dax);
 	client_calls_done(s);
 	vhost_frontend_free(s->fe);
-	if (s->child.pid)
+	if (s->child.pid) {
+		if (client_is_dead(s) == -ETIMEDOUT)
+			kill(s->child.pid, SIGKILL); /* it hangs */
 		embed_reap(&s->child);
+	}
 	pthread_cond_destroy(&s->slot_freed);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->submit_lock);
@@ -441,6 +448,8 @@ static void say_goodbye(struct oriel_session *s)
 
 	client_forget_flush(s, GOODBYE_MS);
 	err = client_call(s, &c);
+	if (err == -ETIMEDOUT)
+		client_die(s, err);
 	if (err && err != -ENOSYS)
 		log_debug("session %s: DESTROY: %s", s->share,
 			  oriel_strerror(err));
@@ -452,8 +461,9 @@ void oriel_disconnect(struct oriel_session *s)
 
 	if (!s)
 		return;
-	/* bounds what follows: a daemon that hangs does not hold us */
-	s->opts.timeout_ms = (uint32_t)min_u64(s->opts.timeout_ms, GOODBYE_MS);
+	/* bounds all that follows: a daemon that hangs does not hold us */
+	atomic_store(&s->goodbye_ns, clock_now_ns() + GOODBYE_MS * NS_PER_MS);
+	client_unmap_all(s);
 	while (!list_is_empty(&s->files)) {
 		node = s->files.next;
 		oriel_close(list_entry(node, struct oriel_file, node));

@@ -476,37 +476,9 @@ static void map_let_go(struct ctx *c)
 	c->map = NULL;
 }
 
-static void op_map(struct ctx *c)
+static void op_unmap(struct ctx *c)
 {
-	size_t pos = any_pos(c, c->size);
-	size_t len = any_len(c, MAX_IO) + 1;
-	unsigned prot = rng_below(&c->rng, 2) ? ORIEL_MAP_READ :
-						ORIEL_MAP_READ |
-							ORIEL_MAP_WRITE;
-	void *p;
-	int err;
-
-	if (c->map)
-		map_let_go(c);
-	note(c, "map", pos, len);
-	err = oriel_map(c->f, (off_t)pos, len, prot, &c->map, &p);
-	if (err) {
-		c->map = NULL;
-		if (pos >= c->size && (err == -EINVAL || err == -ENODEV))
-			return;
-		if (err != -ENOSPC && err != -ENODEV)
-			wrong(c, "returned %d", err);
-		if (err == -ENODEV && strcmp(the_variant, "messages") != 0)
-			wrong(c, "returned %d", err);
-		return;
-	}
-	if (pos >= c->size)
-		wrong(c, "mapped past the end");
-	c->done_map++;
-	c->map_ptr = p;
-	c->map_off = pos;
-	c->map_len = len;
-	c->map_writes = prot & ORIEL_MAP_WRITE;
+	map_let_go(c);
 }
 
 /* The part of the held mapping that is below the end, clipped to MAX_IO. */
@@ -541,6 +513,45 @@ static void op_map_write(struct ctx *c)
 	expect(c, (ssize_t)oriel_copy(c->map_ptr, c->io, len, c->map),
 	       (ssize_t)len);
 	want_bytes(c, c->map_off, c->io, len);
+}
+
+static void op_map(struct ctx *c)
+{
+	size_t pos = any_pos(c, c->size);
+	size_t len = any_len(c, MAX_IO) + 1;
+	unsigned prot = rng_below(&c->rng, 2) ? ORIEL_MAP_READ :
+						ORIEL_MAP_READ |
+							ORIEL_MAP_WRITE;
+	void *p;
+	int err;
+
+	if (c->map)
+		map_let_go(c);
+	note(c, "map", pos, len);
+	err = oriel_map(c->f, (off_t)pos, len, prot, &c->map, &p);
+	if (err) {
+		c->map = NULL;
+		if (pos >= c->size && (err == -EINVAL || err == -ENODEV))
+			return;
+		if (err != -ENOSPC && err != -ENODEV)
+			wrong(c, "returned %d", err);
+		if (err == -ENODEV && strcmp(the_variant, "messages") != 0)
+			wrong(c, "returned %d", err);
+		return;
+	}
+	if (pos >= c->size)
+		wrong(c, "mapped past the end");
+	c->done_map++;
+	c->map_ptr = p;
+	c->map_off = pos;
+	c->map_len = len;
+	c->map_writes = prot & ORIEL_MAP_WRITE;
+	if (rng_below(&c->rng, 8) == 0)
+		return; /* held on to for a while */
+	op_map_read(c);
+	op_map_write(c);
+	op_map_read(c);
+	map_let_go(c);
 }
 
 /* ----------------------------------------------------------- other things */
@@ -597,8 +608,9 @@ static const struct {
 	{ op_collapse, 1 },
 	{ op_copy_range, 1 },
 	{ op_map, 3 },
-	{ op_map_read, 5 },
-	{ op_map_write, 5 },
+	{ op_map_read, 2 },
+	{ op_map_write, 2 },
+	{ op_unmap, 3 },
 	{ op_reopen, 1 },
 	{ op_misc, 1 },
 };
