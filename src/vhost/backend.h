@@ -6,6 +6,9 @@
  * thread maps. They never wait for each other in a circle: a queue thread that
  * waits for the answer to SHMEM_MAP holds no lock the main channel needs.
  *
+ * Kick, call and error descriptors must be eventfds (they are made non-blocking,
+ * for the front end too) or sockets; anything else ends the session.
+ *
  * A queue thread polls its ring for poll_ns after the last request, then asks
  * for kicks and sleeps: an idle session costs no processor time.
  */
@@ -55,8 +58,8 @@ ORIEL_MUST_CHECK int vhost_backend_new(const struct vhost_backend_config *cfg,
 /*
  * Serve the connection until the peer leaves (0), breaks the protocol (-EPROTO,
  * logged with the message's name and values), vhost_backend_stop() is called
- * (-ECANCELED) or the system fails us (other -errno, logged). All queue threads have ended and ops->reset() was called when
- * it returns. Once per object.
+ * (-ECANCELED) or the system fails us (other -errno, logged). All queue threads
+ * have ended and ops->reset() was called when it returns. Once per object.
  */
 ORIEL_MUST_CHECK int vhost_backend_run(struct vhost_backend *be);
 

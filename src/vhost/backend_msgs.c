@@ -447,6 +447,15 @@ static const struct msg_kind *check_shape(const struct vhost_rx *rx)
 	return k;
 }
 
+/* Pass @err on, logged unless it is already, or no error of ours. */
+static int report(uint32_t request, int err)
+{
+	if (err && err != -EPROTO && err != -ECONNRESET && err != -ECANCELED)
+		log_error("vhost: %s: %s", vhost_user_request_name(request),
+			  strerror(-err));
+	return err;
+}
+
 int be_dispatch(struct vhost_backend *be)
 {
 	const uint32_t request = be->rx.msg.hdr.request;
@@ -458,14 +467,11 @@ int be_dispatch(struct vhost_backend *be)
 		return -EPROTO;
 	err = k->handle(be);
 	if (err == -EPROTO || k->replies)
-		return err;
+		return report(request, err);
 	/* Looked at afterwards: the message may be what switches it on. */
 	if (asked && be->protocol & BIT(VHOST_USER_PF_REPLY_ACK)) {
 		be->rx.msg.hdr.request = request;
-		return reply_u64(be, (uint64_t)-err);
+		return report(request, reply_u64(be, (uint64_t)-err));
 	}
-	if (err)
-		log_error("vhost: %s: %s", vhost_user_request_name(request),
-			  strerror(-err));
-	return err;
+	return report(request, err);
 }

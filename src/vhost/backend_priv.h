@@ -10,9 +10,9 @@
  *
  * Threads: "main" is the one inside vhost_backend_run(). It alone changes the
  * state of queues, and only while a queue's thread does not run, except for
- * the notifiers (call_lock) and the memory map (mem_lock). A queue thread that waits
- * for an answer on the back-end channel holds no lock at all: the channel is
- * marked busy instead. So main never waits for the front end, and the one thing
+ * the notifiers (call_lock) and the memory map (mem_lock). A queue thread that
+ * waits for an answer on the back-end channel holds no lock at all: the channel
+ * is marked busy instead. So main never waits for the front end, and the one thing
  * main does wait for, the end of a queue thread, first cancels such a wait.
  *
  * Locks, none taken inside another: mem_lock, chan.lock, vq.call_lock.

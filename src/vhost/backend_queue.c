@@ -92,16 +92,16 @@ static void vq_broken(struct vhost_vq *vq, const char *why)
 static int vq_one(struct vhost_vq *vq, const struct mem_map *mem)
 {
 	const struct vhost_backend_config *cfg = &vq->be->cfg;
-	const char *why = "invalid descriptors";
+	const char *why = "bad descriptors";
 	uint32_t written = 0;
 	int r = ring_device_pop(&vq->dev, mem, vq->chain, &why);
 
 	if (r == 0)
 		return 0;
-	if (r > 0)
+	if (r > 0) {
+		why = "a request no driver may send";
 		r = cfg->ops->handle(cfg->ctx, vq->index, vq->chain, &written);
-	else
-		written = 0;
+	}
 	if (r < 0) {
 		vq_broken(vq, why);
 		return -EPROTO;

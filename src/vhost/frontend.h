@@ -25,7 +25,7 @@ struct vhost_frontend_config {
 	 * and what the back end says. 0: no window.
 	 */
 	uint64_t max_window_bytes;
-	uint64_t window_align;   /* power of two; base alignment of the window */
+	uint64_t window_align;   /* power of two; alignment of the base */
 	int timeout_ms;          /* for each answer of the handshake */
 };
 

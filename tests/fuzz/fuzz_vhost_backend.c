@@ -91,7 +91,7 @@ static unsigned count_fds(void)
 	return n;
 }
 
-/* --- the back end ---------------------------------------------------------- */
+/* --- the back end ------------------------------------------------------- */
 
 static int handle(void *ctx, unsigned queue, struct ring_chain *chain,
 		  uint32_t *ret_written)
@@ -143,7 +143,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* --- the script -------------------------------------------------------------- */
+/* --- the script --------------------------------------------------------- */
 
 /* What came back is of no interest, but it must not fill the socket. */
 static void drain(int sock)

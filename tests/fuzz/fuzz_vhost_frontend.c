@@ -184,7 +184,7 @@ static int find_channel(int sock)
 	}
 }
 
-/* --- the channel ----------------------------------------------------------- */
+/* --- the channel -------------------------------------------------------- */
 
 static int new_fd(unsigned kind)
 {

@@ -136,7 +136,7 @@ static void *scripted_main(void *arg)
 		out.hdr.flags = VHOST_USER_VERSION | VHOST_USER_F_REPLY;
 		if (in.hdr.request == b->s->wrong_at)
 			spoil(b->s, &out);
-		if (send(b->sock, &out.hdr, sizeof(out.hdr), MSG_NOSIGNAL) < 0 ||
+		if (send(b->sock, &out.hdr, 12, MSG_NOSIGNAL) < 0 ||
 		    send(b->sock, &out.u, out.hdr.size, MSG_NOSIGNAL) < 0)
 			break;
 	}
@@ -187,9 +187,11 @@ static const struct {
 	{ { .features = 0x40000000 }, -EPROTO,
 	  "GET_FEATURES: the daemon offers 0x40000000, without VERSION_1" },
 	{ { .wrong_at = VHOST_USER_GET_FEATURES, .request = 2 }, -EPROTO,
-	  "GET_FEATURES: expected its answer, got SET_FEATURES (2), flags 0x5" },
+	  "GET_FEATURES: expected its answer, got SET_FEATURES (2), flags "
+	  "0x5" },
 	{ { .wrong_at = VHOST_USER_GET_FEATURES, .flags = 1 }, -EPROTO,
-	  "GET_FEATURES: expected its answer, got GET_FEATURES (1), flags 0x1" },
+	  "GET_FEATURES: expected its answer, got GET_FEATURES (1), flags "
+	  "0x1" },
 	{ { .wrong_at = VHOST_USER_GET_FEATURES, .flags = 7 }, -EPROTO,
 	  "GET_FEATURES: what came is no vhost-user message (request 0x1, "
 	  "flags 0x7, size 8)" },
