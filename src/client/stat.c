@@ -69,25 +69,23 @@ int oriel_fstat(struct oriel_file *f, unsigned flags, struct oriel_stat *ret)
 	return err ? client_fail(err, "stat %s", f->path) : 0;
 }
 
+/* One time into its two fields of the request; @set, @set_now are its bits. */
 static int time_to_wire(const struct timespec *ts, uint32_t set,
-			uint32_t set_now, struct fuse_setattr_in *in,
-			uint64_t *ret_s)
+			uint32_t set_now, uint64_t *ret_s, uint32_t *ret_ns)
 {
-	in->valid |= set;
-	if (ts->tv_nsec == UTIME_NOW) {
-		in->valid |= set_now;
-		return 0;
-	}
+	if (ts->tv_nsec == UTIME_NOW)
+		return (int)(set | set_now);
 	if (ts->tv_nsec < 0 || ts->tv_nsec > 999999999)
 		return -EINVAL;
 	*ret_s = (uint64_t)ts->tv_sec;
-	return 0;
+	*ret_ns = (uint32_t)ts->tv_nsec;
+	return (int)set;
 }
 
 static int set_to_wire(const struct oriel_setattr *set,
 		       struct fuse_setattr_in *in)
 {
-	int err = 0;
+	int bits;
 
 	memset(in, 0, sizeof(*in));
 	if (set->mask & ~SET_ALL)
@@ -111,16 +109,20 @@ static int set_to_wire(const struct oriel_setattr *set,
 		in->size = set->size;
 	}
 	if (set->mask & ORIEL_SET_ATIME) {
-		err = time_to_wire(&set->atime, FATTR_ATIME, FATTR_ATIME_NOW,
-				   in, &in->atime);
-		in->atimensec = (uint32_t)set->atime.tv_nsec;
+		bits = time_to_wire(&set->atime, FATTR_ATIME, FATTR_ATIME_NOW,
+				    &in->atime, &in->atimensec);
+		if (bits < 0)
+			return bits;
+		in->valid |= (uint32_t)bits;
 	}
-	if (!err && (set->mask & ORIEL_SET_MTIME)) {
-		err = time_to_wire(&set->mtime, FATTR_MTIME, FATTR_MTIME_NOW,
-				   in, &in->mtime);
-		in->mtimensec = (uint32_t)set->mtime.tv_nsec;
+	if (set->mask & ORIEL_SET_MTIME) {
+		bits = time_to_wire(&set->mtime, FATTR_MTIME, FATTR_MTIME_NOW,
+				    &in->mtime, &in->mtimensec);
+		if (bits < 0)
+			return bits;
+		in->valid |= (uint32_t)bits;
 	}
-	return err;
+	return 0;
 }
 
 /* A size change is ordered with writes by the inode's lock (row B6). */

@@ -161,8 +161,10 @@ static int set_times(struct server_req *req, const struct fuse_setattr_in *in)
 	char name[12];
 
 	/* UTIME_NOW and UTIME_OMIT are numbers a client could send. */
-	if (((in->valid & FATTR_ATIME) && in->atimensec > 999999999) ||
-	    ((in->valid & FATTR_MTIME) && in->mtimensec > 999999999))
+	if (((in->valid & (FATTR_ATIME | FATTR_ATIME_NOW)) == FATTR_ATIME &&
+	     in->atimensec > 999999999) ||
+	    ((in->valid & (FATTR_MTIME | FATTR_MTIME_NOW)) == FATTR_MTIME &&
+	     in->mtimensec > 999999999))
 		return -EINVAL;
 	ts[0] = wire_time(in->valid, FATTR_ATIME, FATTR_ATIME_NOW, given[0]);
 	ts[1] = wire_time(in->valid, FATTR_MTIME, FATTR_MTIME_NOW, given[1]);

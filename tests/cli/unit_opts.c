@@ -44,7 +44,9 @@ static int parse(struct values *v, char **argv)
 	return opts_parse(sets, 2, argc, argv, err, sizeof(err));
 }
 
-#define PARSE(v, ...) parse(v, (char *[]){ __VA_ARGS__, NULL })
+/* getopt_long() may reorder the array but leaves the strings alone. */
+#define PARSE(v, ...) \
+	parse(v, (char **)(uintptr_t)(const char *[]){ __VA_ARGS__, NULL })
 
 static void all_spellings_of_a_value(void **state)
 {
