@@ -203,21 +203,29 @@ ssize_t server_op_release(struct server_req *req)
 
 /* --------------------------------------------------------- READ and WRITE */
 
+/* One system call for up to IOV_MAX pieces; a single one needs no array. */
+static ssize_t transfer_once(int fd, const struct iovec *iov, unsigned n,
+			     off_t off, bool writing)
+{
+	if (n == 1)
+		return writing ? pwrite(fd, iov->iov_base, iov->iov_len, off) :
+				 pread(fd, iov->iov_base, iov->iov_len, off);
+	return writing ? pwritev(fd, iov, (int)n, off) :
+			 preadv(fd, iov, (int)n, off);
+}
+
 /* All pieces of @iov at @off; stops at the first short call. */
-static ssize_t transfer(int fd, struct iovec *iov, unsigned n, uint64_t off,
-			bool writing)
+static ssize_t transfer(int fd, const struct iovec *iov, unsigned n,
+			uint64_t off, bool writing)
 {
 	size_t done = 0;
 
 	while (n) {
 		unsigned now = n < IOV_MAX ? n : IOV_MAX;
 		size_t want = server_iov_len(iov, now);
-		ssize_t r;
+		ssize_t r = transfer_once(fd, iov, now, (off_t)(off + done),
+					  writing);
 
-		if (writing)
-			r = pwritev(fd, iov, (int)now, (off_t)(off + done));
-		else
-			r = preadv(fd, iov, (int)now, (off_t)(off + done));
 		if (r < 0)
 			return done ? (ssize_t)done : -errno;
 		done += (size_t)r;
