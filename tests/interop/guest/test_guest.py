@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A Linux kernel as the client of a daemon.
 
-    test_guest.py qemu|uml orield|qemu
+    test_guest.py qemu|qemu-dax|uml orield|qemu
 
 The first word is the machine: QEMU's software emulation with its
-vhost-user-fs device and Debian's cloud kernel, or User-Mode Linux. The second
+vhost-user-fs device and Debian's cloud kernel, the same with a DAX window
+(QEMU 11.1 or later, $ORIEL_QEMU if it is not in the path), or User-Mode Linux.
+The second
 is the daemon: ours, or the C virtiofsd of Debian 12's QEMU, which shows that
 the harness itself is right. The guest runs ./init; its sums and what it leaves
 behind are compared here, on the host's side.
@@ -67,7 +69,24 @@ def need(*tools):
 
 
 def qemu_command(work, socket):
-    need('qemu-system-x86_64', 'cpio', 'busybox')
+    device = f'vhost-user-fs-pci,chardev=c0,tag={TAG}'
+    return qemu_with('qemu-system-x86_64', work, socket, device, '')
+
+
+def qemu_dax_command(work, socket):
+    """The generic device, whose window comes from the daemon."""
+    qemu = os.environ.get('ORIEL_QEMU', 'qemu-system-x86_64')
+    need(qemu)
+    known = subprocess.run([qemu, '-device', 'help'], capture_output=True)
+    if b'vhost-user-test-device-pci' not in known.stdout + known.stderr:
+        daemons.skip('this QEMU has no vhost-user-test-device')
+    device = 'vhost-user-test-device-pci,chardev=c0,virtio-id=26,' \
+        'num_vqs=2,config_size=44'
+    return qemu_with(qemu, work, socket, device, 'oriel.options=dax=always')
+
+
+def qemu_with(qemu, work, socket, device, words):
+    need(qemu, 'cpio', 'busybox')
     kernels = os.environ.get('ORIEL_GUEST_KERNEL') or os.path.join(
         os.environ.get('ORIEL_BUILD', work), 'guest-kernel')
     if subprocess.run([HERE + '/get-kernel', kernels]).returncode:
@@ -76,14 +95,14 @@ def qemu_command(work, socket):
     modules = sorted(glob.glob(kernels + '/lib/modules/*'))[-1]
     initrd = os.path.join(work, 'initrd')
     build_initramfs(initrd, modules, QEMU_MODULES)
-    return ['qemu-system-x86_64', '-accel', 'tcg', '-M', 'q35', '-cpu', 'max',
+    return [qemu, '-accel', 'tcg', '-M', 'q35', '-cpu', 'max',
             '-m', '256M', '-nodefaults', '-nographic', '-no-reboot',
             '-serial', 'stdio', '-kernel', kernel, '-initrd', initrd,
-            '-append', f'console=ttyS0 panic=-1 quiet oriel.tag={TAG}',
+            '-append', f'console=ttyS0 panic=-1 quiet oriel.tag={TAG} {words}',
             '-object', 'memory-backend-memfd,id=mem,size=256M,share=on',
             '-numa', 'node,memdev=mem',
             '-chardev', f'socket,id=c0,path={socket}',
-            '-device', f'vhost-user-fs-pci,chardev=c0,tag={TAG}']
+            '-device', device]
 
 
 def uml_runs(work):
@@ -200,9 +219,11 @@ def main():
     try:
         put = fill(share)
         options = ['--tag=' + TAG] if kind == 'orield' else []
+        if machine == 'qemu-dax':
+            options += ['--window=512M', '--request-queues=1']
         daemon = daemons.Daemon(kind, share, *options)
-        command = {'qemu': qemu_command, 'uml': uml_command}[machine](
-            work, daemon.socket)
+        command = {'qemu': qemu_command, 'qemu-dax': qemu_dax_command,
+                   'uml': uml_command}[machine](work, daemon.socket)
         console = run_guest(command)
         try:
             check(console, share, put)
