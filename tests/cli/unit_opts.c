@@ -81,10 +81,10 @@ static void the_last_of_two_wins(void **state)
 
 static void operands_move_to_the_front(void **state)
 {
-	char *argv[] = { "a", "-f", "b", "--", "-v", "--size", NULL };
+	const char *argv[] = { "a", "-f", "b", "--", "-v", "--size", NULL };
 	struct values v;
 
-	assert_int_equal(parse(&v, argv), 4);
+	assert_int_equal(parse(&v, (char **)(uintptr_t)argv), 4);
 	assert_string_equal(argv[0], "a");
 	assert_string_equal(argv[1], "b");
 	assert_string_equal(argv[2], "-v");
