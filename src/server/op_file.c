@@ -246,10 +246,11 @@ ssize_t server_op_read(struct server_req *req)
 	ssize_t r;
 
 	memcpy(&in, req->t->arg, sizeof(in));
-	if (in.offset > INT64_MAX - FUSE_WIRE_MAX_WRITE)
+	if (in.offset > INT64_MAX)
 		return -EINVAL;
 	len = min_u64(in.size, req->in_len - HDR_OUT);
 	len = min_u64(len, FUSE_WIRE_MAX_WRITE);
+	len = min_u64(len, INT64_MAX - in.offset);
 	h = server_handle_get(req->s, in.fh, false);
 	if (!h)
 		return -EBADF;
