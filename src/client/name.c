@@ -140,6 +140,27 @@ int oriel_link(struct oriel_session *s, const char *old, const char *path)
 	return err ? client_fail(err, "link %s to %s", path, old) : 0;
 }
 
+/*
+ * UNLINK or RMDIR of w->name. The name is looked up first: some daemons (the
+ * virtiofsd of QEMU) act only on names that the client knows, as a kernel would.
+ */
+static int send_remove(struct client_walk *w, uint32_t opcode)
+{
+	struct client_call c = { .opcode = opcode,
+				 .nodeid = w->dir->nodeid,
+				 .names = { w->name } };
+	int err = client_lookup(w->dir, w->name, &w->ino);
+
+	if (err)
+		return err;
+	if (w->must_be_dir && !S_ISDIR(w->ino->type))
+		return -ENOTDIR;
+	err = client_call(w->dir->s, &c);
+	client_attr_invalidate(w->dir);
+	client_attr_invalidate(w->ino); /* nlink, ctime */
+	return err;
+}
+
 static int remove_name(struct oriel_session *s, const char *path,
 		       uint32_t opcode)
 {
@@ -150,16 +171,7 @@ static int remove_name(struct oriel_session *s, const char *path,
 		return -EISDIR;
 	if (err)
 		return err;
-	if (w.must_be_dir && opcode == FUSE_UNLINK) {
-		err = -ENOTDIR;
-	} else {
-		struct client_call c = { .opcode = opcode,
-					 .nodeid = w.dir->nodeid,
-					 .names = { w.name } };
-
-		err = client_call(s, &c);
-		client_attr_invalidate(w.dir);
-	}
+	err = send_remove(&w, opcode);
 	client_walk_done(&w);
 	return err;
 }
@@ -191,10 +203,21 @@ static int send_rename(struct client_walk *from, struct client_walk *to,
 		.arg_len = flags ? sizeof(in2) : sizeof(in),
 		.names = { from->name, to->name },
 	};
-	int err = client_call(from->dir->s, &c);
+	/* both names are made known first, see send_remove() */
+	int err = client_lookup(from->dir, from->name, &from->ino);
 
+	if (!err)
+		err = client_lookup(to->dir, to->name, &to->ino);
+	if (err == -ENOENT && from->ino)
+		err = 0; /* a new name */
+	if (err)
+		return err;
+	err = client_call(from->dir->s, &c);
 	client_attr_invalidate(from->dir);
 	client_attr_invalidate(to->dir);
+	client_attr_invalidate(from->ino);
+	if (to->ino)
+		client_attr_invalidate(to->ino);
 	return err == -ENOSYS ? -EINVAL : err;
 }
 
