@@ -726,6 +726,7 @@ int client_call(struct oriel_session *s, struct client_call *c)
 					  memory_order_acq_rel);
 	if (slot)
 		slot_put(s, slot);
+	client_forget_more(s);
 	if (err == -ENOSYS && c->opcode < 64)
 		atomic_fetch_or_explicit(&s->nosys, UINT64_C(1) << c->opcode,
 					 memory_order_relaxed);

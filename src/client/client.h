@@ -102,6 +102,8 @@ void client_die(struct oriel_session *s, int err);
 
 /* Give @nlookup references of @nodeid back. Never waits for an answer. */
 void client_forget(struct oriel_session *s, uint64_t nodeid, uint64_t nlookup);
+/* Send what waits for a slot, if there is one now and nobody else does. */
+void client_forget_more(struct oriel_session *s);
 /* Push out what is still queued; at most @timeout_ms. */
 void client_forget_flush(struct oriel_session *s, int timeout_ms);
 
@@ -280,6 +282,8 @@ struct oriel_session {
 	struct fuse_forget_one *forgets; /* not yet sent */
 	size_t n_forgets;
 	size_t cap_forgets;
+	_Atomic bool forgets_wait; /* n_forgets is not 0; changed under the
+				      lock, looked at without */
 
 	/* requests: submit_lock */
 	pthread_mutex_t submit_lock;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * FORGET: lookups given back on the high-priority queue. Nobody waits for it:
- * what cannot be sent now is kept and goes in one BATCH_FORGET with the next.
+ * what cannot be sent now is kept and goes in one BATCH_FORGET with the next,
+ * or after the next request of any kind.
  * The queue has its own slots and is reaped here, under forget_lock.
  */
 #include "client/client.h"
@@ -118,6 +119,8 @@ static void send_locked(struct oriel_session *s)
 	}
 	if (kick)
 		vhost_frontend_kick(s->fe, CLIENT_QUEUE_HIPRIO);
+	atomic_store_explicit(&s->forgets_wait, s->n_forgets > 0,
+			      memory_order_relaxed);
 }
 
 static int queue_locked(struct oriel_session *s, uint64_t nodeid,
@@ -149,6 +152,16 @@ void client_forget(struct oriel_session *s, uint64_t nodeid, uint64_t nlookup)
 		log_warn("no memory to give node %llu back: the daemon keeps "
 			 "it until the session ends",
 			 (unsigned long long)nodeid);
+	send_locked(s);
+	pthread_mutex_unlock(&s->forget_lock);
+}
+
+void client_forget_more(struct oriel_session *s)
+{
+	/* relaxed: what is missed now is seen by the next request */
+	if (!atomic_load_explicit(&s->forgets_wait, memory_order_relaxed) ||
+	    pthread_mutex_trylock(&s->forget_lock))
+		return;
 	send_locked(s);
 	pthread_mutex_unlock(&s->forget_lock);
 }
