@@ -175,6 +175,8 @@ void rig_stop(struct rig *r)
 	close_share(r);
 	close(r->dir_fd);
 	assert_int_equal(rig_count_fds(), fds_before);
+	/* requests may have changed the root's own mode */
+	chmod(r->dir, 0700);
 	nftw(r->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
