@@ -15,9 +15,11 @@
  *
  * INVARIANT: while a request is in flight and its owner waits, somebody leads,
  * or its owner is awake and about to try. A follower puts itself on the list,
- * then tries to lead once more, and only then sleeps; a leader gives the right
- * to reap up first and then looks at the list and wakes one. So either the
- * follower gets the right, or the leader sees it.
+ * marks itself SLEEPING, then tries to lead once more, and only then sleeps; a
+ * leader gives the right to reap up first and then looks at the list and wakes
+ * one. So either the follower gets the right, or the leader sees it asleep.
+ * Whoever leaves without an answer, and may have been invited to lead, sees to
+ * it that somebody else does.
  *
  * WAITING. The leader polls the used ring for session->spin_ns, which grows
  * while answers arrive in that time and shrinks while they do not; then it asks
@@ -221,8 +223,9 @@ static bool lead_try(struct oriel_session *s)
 {
 	bool expected = false;
 
-	/* pairs with the release in lead_leave() */
-	return !atomic_load_explicit(&s->reaping, memory_order_relaxed) &&
+	/* seq_cst: follow() has stored SLEEPING before, and lead_leave() looks
+	 * for that after its own store */
+	return !atomic_load_explicit(&s->reaping, memory_order_seq_cst) &&
 	       atomic_compare_exchange_strong_explicit(&s->reaping, &expected,
 						       true,
 						       memory_order_seq_cst,
@@ -388,15 +391,17 @@ static int follow(struct oriel_session *s, struct client_slot *slot,
 	list_add_tail(&s->followers, &slot->node);
 	pthread_mutex_unlock(&s->wait_lock);
 	expected = SLOT_PENDING;
-	if (lead_try(s)) {
-		*ret_lead = true;
-	} else if (now >= deadline_ns) {
-		err = -ETIMEDOUT;
-	} else if (atomic_compare_exchange_strong(&slot->state, &expected,
-						  SLOT_SLEEPING)) {
-		futex_wait(&slot->state, SLOT_SLEEPING,
-			   min_u64(deadline_ns - now,
-				   SLEEP_SLICE_MS * NS_PER_MS));
+	/* asleep before the last try to lead: see INVARIANT */
+	if (atomic_compare_exchange_strong(&slot->state, &expected,
+					   SLOT_SLEEPING)) {
+		if (lead_try(s))
+			*ret_lead = true;
+		else if (now >= deadline_ns)
+			err = -ETIMEDOUT;
+		else
+			futex_wait(&slot->state, SLOT_SLEEPING,
+				   min_u64(deadline_ns - now,
+					   SLEEP_SLICE_MS * NS_PER_MS));
 		/* awake again: not asleep, not invited, unless answered */
 		expected = SLOT_SLEEPING;
 		atomic_compare_exchange_strong(&slot->state, &expected,
@@ -445,12 +450,17 @@ static int slot_wait(struct oriel_session *s, struct client_slot *slot,
 		lead_leave(s);
 	if (!err)
 		return 0;
+	/* a leader that left may have counted on this thread */
+	if (lead_try(s))
+		lead_leave(s);
 	pthread_mutex_lock(&s->submit_lock);
 	if (slot_is_done(slot)) {
 		err = 0;
 	} else {
 		slot->abandoned = true;
 		s->n_abandoned++;
+		/* who waits for a slot must look for its answer from now on */
+		pthread_cond_broadcast(&s->slot_freed);
 	}
 	pthread_mutex_unlock(&s->submit_lock);
 	return err;
