@@ -137,7 +137,7 @@ static void short_write(void **state)
 	memcpy(msg, &in, sizeof(in));
 	assert_int_equal(rig_call(&r, FUSE_WRITE, 1, msg, sizeof(msg), &wo,
 				  sizeof(wo)), -EFBIG);
-	assert_int_equal(rig_read(&r, fh, INT64_MAX - 1, msg, 4), -EINVAL);
+	assert_int_equal(rig_read(&r, fh, INT64_MAX - 1, msg, 4), 0);
 	assert_int_equal(rig_read(&r, fh, UINT64_MAX, msg, 4), -EINVAL);
 	rig_stop(&r);
 }
