@@ -89,6 +89,10 @@ void client_attr_apply(struct client_inode *ino, const struct fuse_attr *attr,
 	uint64_t old;
 
 	pthread_mutex_lock(&ino->attr_lock);
+	/* even from an old reply: a needless look costs less than a missed one */
+	if (attr->mode & (S_ISUID | S_ISGID))
+		atomic_store_explicit(&ino->privs_clean, false,
+				      memory_order_relaxed);
 	if (ino->attr_version > version) {
 		pthread_mutex_unlock(&ino->attr_lock);
 		return;
@@ -97,9 +101,6 @@ void client_attr_apply(struct client_inode *ino, const struct fuse_attr *attr,
 	ino->attr_until_ns = until;
 	old = atomic_exchange_explicit(&ino->size, attr->size,
 				       memory_order_acq_rel);
-	if (attr->mode & (S_ISUID | S_ISGID))
-		atomic_store_explicit(&ino->privs_clean, false,
-				      memory_order_relaxed);
 	pthread_mutex_unlock(&ino->attr_lock);
 	if (attr->size < old)
 		dax_inode_invalidate(&ino->dax, attr->size, old - attr->size);
@@ -161,6 +162,26 @@ int client_getattr(struct client_inode *ino, uint64_t fh,
 	return take_attr_out(ino, &out, version, ret);
 }
 
+/*
+ * Our change that was sent at @version is done. Whoever asked while it was under
+ * way may have been told of the time before: that is void. So is our own reply,
+ * if there was another change meanwhile: which came last is not known. Returns
+ * the version to take the reply at.
+ */
+static uint64_t change_done(struct client_inode *ino, uint64_t version)
+{
+	bool alone;
+
+	pthread_mutex_lock(&ino->attr_lock);
+	alone = ino->attr_version <= version;
+	ino->attr_version = version_next(ino->s);
+	ino->attr_until_ns = 0;
+	if (alone)
+		version = ino->attr_version;
+	pthread_mutex_unlock(&ino->attr_lock);
+	return version;
+}
+
 int client_do_setattr(struct client_inode *ino, struct fuse_setattr_in *in,
 		      struct fuse_attr *ret)
 {
@@ -189,6 +210,7 @@ int client_do_setattr(struct client_inode *ino, struct fuse_setattr_in *in,
 		client_attr_invalidate(ino);
 		return err;
 	}
+	version = change_done(ino, version);
 	return take_attr_out(ino, &out, version, ret);
 }
 

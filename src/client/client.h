@@ -141,10 +141,13 @@ ORIEL_MUST_CHECK int client_inodes_init(struct oriel_session *s);
 /* Drop every inode; the session must be closed for messages. */
 void client_inodes_done(struct oriel_session *s);
 
+/* Of a reply that is too old to say anything of a known inode. */
+#define CLIENT_VERSION_OLD UINT64_MAX
+
 /*
  * The inode of a reply that counts as a lookup, with one reference. @version is
- * client_version() from before the request. On failure the lookup has been
- * given back.
+ * client_version() from before the request, or CLIENT_VERSION_OLD: count it and
+ * do not believe the attributes. On failure the lookup has been given back.
  */
 ORIEL_MUST_CHECK int client_inode_get(struct oriel_session *s,
 				      const struct fuse_entry_out *entry,

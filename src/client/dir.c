@@ -21,7 +21,6 @@ struct oriel_dir {
 	uint64_t next; /* cookie of the next READDIR */
 	size_t len;    /* valid bytes of buf */
 	size_t pos;    /* next entry in buf */
-	uint64_t version; /* of the reply in buf */
 	char name[FUSE_WIRE_NAME_MAX + 1];
 	unsigned char buf[DIR_BUFFER];
 };
@@ -58,7 +57,8 @@ static bool is_dot(const struct fuse_dirent_view *v)
 	       (v->namelen == 1 || (v->namelen == 2 && v->name[1] == '.'));
 }
 
-/* Count the lookup an entry stands for, and let it go. */
+/* Count the lookup an entry stands for, and let it go. Its attributes are the
+ * caller's alone: they are as old as the buffer, that is, of any age. */
 static int count_entry(struct oriel_dir *d, const struct fuse_dirent_view *v)
 {
 	struct client_inode *ino;
@@ -66,7 +66,7 @@ static int count_entry(struct oriel_dir *d, const struct fuse_dirent_view *v)
 
 	if (!d->plus || !v->entry.nodeid || is_dot(v))
 		return 0;
-	err = client_inode_get(d->f->s, &v->entry, d->version, &ino);
+	err = client_inode_get(d->f->s, &v->entry, CLIENT_VERSION_OLD, &ino);
 	if (!err)
 		client_inode_put(ino);
 	return err;
@@ -102,7 +102,6 @@ static int fill(struct oriel_dir *d)
 	c.bulk_len = (size_t)min_u64(DIR_BUFFER, d->f->s->slot_data_bytes);
 	iov.iov_len = c.bulk_len;
 	in.size = (uint32_t)c.bulk_len;
-	d->version = client_version(d->f->s);
 	err = client_call(d->f->s, &c);
 	if (err == -ENOSYS && d->plus) {
 		d->plus = false;

@@ -76,6 +76,9 @@ static int inode_new(struct oriel_session *s,
 	ino->nodeid = entry->nodeid;
 	ino->generation = entry->generation;
 	ino->type = entry->attr.mode & S_IFMT;
+	/* better than nothing, but of unknown age: not valid */
+	ino->attr = entry->attr;
+	atomic_init(&ino->size, entry->attr.size);
 	list_init(&ino->hash_node);
 	list_init(&ino->lru_node);
 	pthread_rwlock_init(&ino->lock, NULL);
@@ -223,8 +226,9 @@ int client_inode_get(struct oriel_session *s,
 	pthread_mutex_unlock(&s->table_lock);
 	if (stale)
 		inode_evict(stale);
-	client_attr_apply(ino, &entry->attr, entry->attr_valid,
-			  entry->attr_valid_nsec, version);
+	if (version != CLIENT_VERSION_OLD)
+		client_attr_apply(ino, &entry->attr, entry->attr_valid,
+				  entry->attr_valid_nsec, version);
 	*ret = ino;
 	return 0;
 }
