@@ -37,7 +37,7 @@
  *
  * Invariants (dax_window_is_valid() checks them).
  *  1. A range is in the free list, or busy and somebody's local business, or
- *     bound to exactly one mapping; never two of these.
+ *     bound to exactly one mapping, or lost; never two of these.
  *  2. A mapping is bound to ranges if and only if it is in its inode's tree.
  *  3. An index slot that is not empty points at a mapping in the tree that
  *     covers its file range. An empty slot says nothing.

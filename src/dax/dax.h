@@ -57,13 +57,15 @@ struct dax_owner_ops {
 	 * so it must not call back for the same inode.
 	 * 0 or -errno. -ENOSYS: never again, the session has no DAX. -EROFS,
 	 * -EACCES, -EPERM: refused, what was mapped there before still is.
+	 * -ETIMEDOUT: it may still happen; the ranges are never used again.
 	 * A read of the range must never raise SIGSEGV before it is unmapped.
 	 */
 	int (*map)(void *owner, const struct dax_map_request *req);
 	/*
 	 * Undo @n mappings of one file (REMOVEMAPPING), @n <= 128. Blocks for a
 	 * round trip; other threads may be in map() for the same file. An error
-	 * is logged by the owner and ignored here: the ranges are usable again.
+	 * is logged by the owner and ignored here: the ranges are usable again,
+	 * but for -ETIMEDOUT, as above.
 	 */
 	int (*unmap)(void *owner, void *file,
 		     const struct dax_unmap_request *reqs, unsigned n);

@@ -31,6 +31,8 @@ enum dax_range_state {
 	DAX_RANGE_FREE, /* in the free list */
 	DAX_RANGE_BUSY, /* somebody is setting it up or taking it down */
 	DAX_RANGE_MAPPED,
+	DAX_RANGE_LOST, /* map() or unmap() timed out: the peer may still do
+			   it, at any time; never used again */
 };
 
 /* A pin gathers adjacent ranges: those in use are waited for. */
@@ -155,6 +157,9 @@ ORIEL_MUST_CHECK int dax_ranges_take_run(struct dax_window *w, uint32_t n,
 					 uint32_t *ret_first);
 /* Back to the tail of the free list (or to the pin that claimed them). */
 void dax_ranges_give(struct dax_window *w, uint32_t first, uint32_t n);
+/* What becomes of busy ranges when the owner said @err. */
+void dax_ranges_settle(struct dax_window *w, uint32_t first, uint32_t n,
+		       int err);
 /* Tie the ranges of @m to it / untie them, leaving them busy. */
 void dax_ranges_bind(struct dax_window *w, struct dax_mapping *m);
 void dax_ranges_unbind(struct dax_window *w, struct dax_mapping *m);
@@ -194,6 +199,7 @@ struct dax_mapping *dax_mapping_find_locked(const struct dax_inode *di,
 struct dax_doomed {
 	struct list mappings;
 	struct dax_index *indexes; /* replaced ones that go along */
+	int err; /* -ETIMEDOUT: a map() over them may still happen */
 };
 
 void dax_doomed_init(struct dax_doomed *d);

@@ -128,20 +128,25 @@ static int ask_map(struct dax_inode *di, const struct dax_mapping *m,
 	return err == -EBUSY || err == -EAGAIN ? -ENOMEM : err;
 }
 
-static void ask_unmap(struct dax_inode *di,
-		      const struct dax_unmap_request *reqs, unsigned n)
+/* 0, or -ETIMEDOUT: it may still be done, later. Other errors are the owner's
+ * to tell of. */
+static int ask_unmap(struct dax_inode *di,
+		     const struct dax_unmap_request *reqs, unsigned n)
 {
 	struct dax_window *w = di->window;
+	int err = 0;
 
 	/* A peer that is gone cleans up by itself (row A26). */
 	if (n > 0 && w->cfg.ops->is_connected(w->cfg.owner))
-		(void)w->cfg.ops->unmap(w->cfg.owner, di->file, reqs, n);
+		err = w->cfg.ops->unmap(w->cfg.owner, di->file, reqs, n);
+	return err == -ETIMEDOUT ? err : 0;
 }
 
 /* ------------------------------------------------------------------ set-up */
 
+/* The ranges at *@first are gone (DAX_NO_RANGE) once the owner was asked. */
 static int setup_locked(struct dax_inode *di, const struct dax_want *want,
-			uint32_t first, struct dax_mapping **ret)
+			uint32_t *first, struct dax_mapping **ret)
 {
 	struct dax_window *w = di->window;
 	struct dax_mapping *m = calloc(1, sizeof(*m));
@@ -150,7 +155,7 @@ static int setup_locked(struct dax_inode *di, const struct dax_want *want,
 	if (!m)
 		return -ENOMEM;
 	m->inode = di;
-	m->first_range = first;
+	m->first_range = *first;
 	m->file_start = want->file_start;
 	m->node.start = want->file_start;
 	m->node.last = want->file_last;
@@ -165,9 +170,12 @@ static int setup_locked(struct dax_inode *di, const struct dax_want *want,
 
 	err = ask_map(di, m, want->fh, want->intent == DAX_WRITE);
 	if (err) {
+		dax_ranges_settle(w, *first, m->n_ranges, err);
+		*first = DAX_NO_RANGE;
 		free(m);
 		return err;
 	}
+	*first = DAX_NO_RANGE;
 	dax_count(w, DAX_N_SETUPS, 1);
 	if (want->is_prefetch)
 		dax_count(w, DAX_N_PREFETCHED, 1);
@@ -194,6 +202,7 @@ static int upgrade_in_place_locked(struct dax_inode *di, struct dax_mapping *m,
 		/* In doubt the old mapping is not what it was: drop it. */
 		if (!is_refusal(err) && !dax_mapping_is_pinned(m)) {
 			dax_doomed_init(&d);
+			d.err = err;
 			dax_doomed_add_locked(&d, m);
 			dax_doomed_finish(&d, di);
 		}
@@ -217,10 +226,11 @@ static int upgrade_anew_locked(struct dax_inode *di, struct dax_mapping *m,
 
 	unlink_locked(di, m);
 	epoch_synchronize();
-	ask_unmap(di, &req, 1);
-	err = ask_map(di, m, fh, true);
+	err = ask_unmap(di, &req, 1);
+	if (!err)
+		err = ask_map(di, m, fh, true);
 	if (err) {
-		dax_ranges_give(w, m->first_range, m->n_ranges);
+		dax_ranges_settle(w, m->first_range, m->n_ranges, err);
 		free(m);
 		return err;
 	}
@@ -307,8 +317,6 @@ static int get_ranges(struct dax_inode *di, const struct dax_want *want,
 static int provide_locked(struct dax_inode *di, const struct dax_want *want,
 			  uint32_t *first, struct dax_mapping **ret)
 {
-	int err;
-
 	switch (look_locked(di, want, ret)) {
 	case LOOK_READY:
 		if (*first != DAX_NO_RANGE)
@@ -321,10 +329,7 @@ static int provide_locked(struct dax_inode *di, const struct dax_want *want,
 	}
 	if (*first == DAX_NO_RANGE)
 		return -EAGAIN; /* was to be upgraded, and is gone */
-	err = setup_locked(di, want, *first, ret);
-	if (!err)
-		*first = DAX_NO_RANGE;
-	return err;
+	return setup_locked(di, want, first, ret);
 }
 
 int dax_fault(struct dax_inode *di, const struct dax_want *want,
@@ -371,6 +376,7 @@ void dax_doomed_init(struct dax_doomed *d)
 {
 	list_init(&d->mappings);
 	d->indexes = NULL;
+	d->err = 0;
 }
 
 void dax_doomed_add_locked(struct dax_doomed *d, struct dax_mapping *m)
@@ -383,23 +389,27 @@ void dax_doomed_add_locked(struct dax_doomed *d, struct dax_mapping *m)
 		d->indexes = dax_index_retire_locked(di);
 }
 
-static void unmap_all(struct dax_doomed *d, struct dax_inode *di)
+/* 0, or -ETIMEDOUT if any of the requests did. */
+static int unmap_all(struct dax_doomed *d, struct dax_inode *di)
 {
 	struct dax_unmap_request reqs[DAX_UNMAP_BATCH];
 	struct dax_mapping *m;
 	struct list *pos;
 	unsigned n = 0;
+	int err = 0, r;
 
 	list_for_each(pos, &d->mappings) {
 		m = list_entry(pos, struct dax_mapping, doomed);
 		reqs[n].window_off = window_off(di->window, m);
 		reqs[n].len = mapping_bytes(di->window, m);
 		if (++n == ARRAY_LEN(reqs)) {
-			ask_unmap(di, reqs, n);
+			r = ask_unmap(di, reqs, n);
+			err = r ? r : err;
 			n = 0;
 		}
 	}
-	ask_unmap(di, reqs, n);
+	r = ask_unmap(di, reqs, n);
+	return r ? r : err;
 }
 
 uint32_t dax_doomed_finish(struct dax_doomed *d, struct dax_inode *di)
@@ -407,17 +417,21 @@ uint32_t dax_doomed_finish(struct dax_doomed *d, struct dax_inode *di)
 	struct dax_mapping *m;
 	struct list *node;
 	uint32_t n = 0;
+	int err;
 
 	if (list_is_empty(&d->mappings))
 		return 0;
 	epoch_synchronize();
 	dax_index_free(d->indexes);
-	unmap_all(d, di);
+	err = unmap_all(d, di);
+	err = err ? err : d->err;
 	while ((node = list_pop_head(&d->mappings))) {
 		m = list_entry(node, struct dax_mapping, doomed);
 		/* Usable again even if the owner failed (row A25). */
-		dax_ranges_give(di->window, m->first_range, m->n_ranges);
-		n += m->n_ranges;
+		dax_ranges_settle(di->window, m->first_range, m->n_ranges,
+				  err);
+		if (err != -ETIMEDOUT)
+			n += m->n_ranges;
 		free(m);
 	}
 	return n;

@@ -7,7 +7,9 @@
  * pointer shows as wrong data in tests soon (nothing is where it was) and
  * costs nothing. A taken range is BUSY until it is bound to a mapping, and
  * BUSY again from the moment its mapping cannot be found any more until it is
- * given back. Only MAPPED ranges can be victims of reclaim.
+ * given back. Only MAPPED ranges can be victims of reclaim. One whose set-up or
+ * removal timed out is LOST: used for another file it could still turn into the
+ * old one, or go, when the peer gets to it.
  *
  * Neighbours: a caller may name the range it would like. When the range before
  * it in the window holds the range before it in the file, the kernel joins the
@@ -19,6 +21,8 @@
 #include "dax/dax_internal.h"
 
 #include <errno.h>
+
+#include "base/log.h"
 
 #define RUN_ATTEMPTS 4
 
@@ -84,6 +88,23 @@ void dax_ranges_give(struct dax_window *w, uint32_t first, uint32_t n)
 	pthread_mutex_unlock(&w->lock);
 }
 
+void dax_ranges_settle(struct dax_window *w, uint32_t first, uint32_t n,
+		       int err)
+{
+	uint32_t i;
+
+	if (err != -ETIMEDOUT) {
+		dax_ranges_give(w, first, n);
+		return;
+	}
+	log_warn("dax: no answer: %u ranges from %u are not used any more", n,
+		 first);
+	pthread_mutex_lock(&w->lock);
+	for (i = 0; i < n; i++)
+		range_at(w, first + i)->state = DAX_RANGE_LOST;
+	pthread_mutex_unlock(&w->lock);
+}
+
 /*
  * Somebody was set up after the youngest: the burst that it was set up for is
  * over, and its mark starts to mean something (see reclaim.c).
@@ -137,7 +158,8 @@ void dax_ranges_unbind(struct dax_window *w, struct dax_mapping *m)
  * had now. */
 static bool run_cost_locked(const struct dax_range *r, uint32_t *ret_cost)
 {
-	if (r->claim || r->state == DAX_RANGE_BUSY)
+	if (r->claim || r->state == DAX_RANGE_BUSY ||
+	    r->state == DAX_RANGE_LOST)
 		return false;
 	if (r->state == DAX_RANGE_FREE) {
 		*ret_cost = 0;

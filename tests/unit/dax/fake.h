@@ -50,6 +50,7 @@ struct fake {
 	_Atomic int fail_writable; /* -errno of maps for writing */
 	_Atomic unsigned fail_at;  /* the n-th map from now fails: -ENOMEM */
 	_Atomic int fail_unmap;
+	_Atomic unsigned n_lost; /* ranges that fake_done() shall miss */
 	_Atomic int refuse_get;
 };
 

@@ -348,6 +348,37 @@ static void test_index_falls_back(void **state)
 	finish(c);
 }
 
+/* No answer is not a refusal: the peer may map or remove later. What it may do
+ * that to is not given to another file. */
+static void test_no_answer(void **state)
+{
+	struct ctx *c = start(4, false);
+
+	(void)state;
+	atomic_store(&c->f.fail_map, -ETIMEDOUT);
+	assert_int_equal(touch(&c->file, 0), DAX_BYPASS);
+	assert_int_equal(stats_of(&c->f).free_ranges, 3);
+	atomic_store(&c->f.fail_map, -EIO);
+	assert_int_equal(touch(&c->file, 1), DAX_BYPASS);
+	assert_int_equal(stats_of(&c->f).free_ranges, 3);
+	atomic_store(&c->f.fail_map, 0);
+	while (touch(&c->file, 1) != DAX_DONE) /* it backs off for a while */
+		;
+	atomic_store(&c->f.fail_unmap, -ETIMEDOUT);
+	dax_inode_shrink(&c->file.di);
+	atomic_store(&c->f.fail_unmap, 0);
+	assert_int_equal(stats_of(&c->f).mappings, 0);
+	assert_int_equal(stats_of(&c->f).free_ranges, 2);
+	assert_true(dax_window_is_valid(c->f.w));
+	/* the other two do all the work, also where a run is wanted */
+	for (unsigned i = 0; i < 8; i++)
+		touch(&c->file, i);
+	assert_int_equal(stats_of(&c->f).mappings, 2);
+	assert_true(dax_window_is_valid(c->f.w));
+	atomic_store(&c->f.n_lost, 2);
+	finish(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +394,7 @@ int main(void)
 		cmocka_unit_test(test_pin_makes_room),
 		cmocka_unit_test(test_pin_and_write),
 		cmocka_unit_test(test_index_falls_back),
+		cmocka_unit_test(test_no_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
