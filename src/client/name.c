@@ -218,7 +218,7 @@ static int send_rename(struct client_walk *from, struct client_walk *to,
 	client_attr_invalidate(from->ino);
 	if (to->ino)
 		client_attr_invalidate(to->ino);
-	return err == -ENOSYS ? -EINVAL : err;
+	return err == -ENOSYS && flags ? -EINVAL : err;
 }
 
 int oriel_rename(struct oriel_session *s, const char *old, const char *path,
