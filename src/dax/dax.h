@@ -58,7 +58,7 @@ struct dax_owner_ops {
 	 * 0 or -errno. -ENOSYS: never again, the session has no DAX. -EROFS,
 	 * -EACCES, -EPERM: refused, what was mapped there before still is.
 	 * -ETIMEDOUT: it may still happen; the ranges are never used again.
-	 * A read of the range must never raise SIGSEGV before it is unmapped.
+	 * A copy may raise SIGBUS or SIGSEGV: it ends as if truncated.
 	 */
 	int (*map)(void *owner, const struct dax_map_request *req);
 	/*

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guarded copy: SIGBUS becomes a short count.
+ * Guarded copy: SIGBUS becomes a short count. So does SIGSEGV, which is what a
+ * daemon causes that says it has mapped a range and has not, has mapped it
+ * read-only, or takes it away again.
  *
  * A thread that copies arms its own record (thread-local: the addresses that
  * may fault, and where to jump to), copies, and disarms it. The handler looks
@@ -105,7 +107,12 @@ struct guard_former {
 
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct guard_former *all_formers; /* guarded by install_lock */
-static struct guard_former *_Atomic top_former;
+static struct guard_former *_Atomic top_former[2]; /* SIGBUS, SIGSEGV */
+
+static struct guard_former *_Atomic *top_of(int sig)
+{
+	return &top_former[sig == SIGSEGV];
+}
 
 /* ------------------------------------------------------------ the handler */
 
@@ -175,7 +182,7 @@ static void pass_on(int sig, siginfo_t *info, void *ctx, uintptr_t frame)
 	g->chain = (struct guard_chain){ ctx, frame, depth };
 
 	/* pairs with the release in push_former() */
-	f = atomic_load_explicit(&top_former, memory_order_acquire);
+	f = atomic_load_explicit(top_of(sig), memory_order_acquire);
 	for (i = 0; f && i < depth; i++)
 		f = f->below;
 	if (f)
@@ -185,7 +192,7 @@ static void pass_on(int sig, siginfo_t *info, void *ctx, uintptr_t frame)
 	g->chain = outer;
 }
 
-static void on_sigbus(int sig, siginfo_t *info, void *ctx)
+static void on_fault(int sig, siginfo_t *info, void *ctx)
 {
 	struct guard_record *g = &guard_self;
 	uintptr_t at = (uintptr_t)info->si_addr;
@@ -205,7 +212,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *ctx)
 
 static bool is_ours(const struct sigaction *act)
 {
-	return (act->sa_flags & SA_SIGINFO) && act->sa_sigaction == on_sigbus;
+	return (act->sa_flags & SA_SIGINFO) && act->sa_sigaction == on_fault;
 }
 
 static bool is_same_action(const struct sigaction *a, const struct sigaction *b)
@@ -216,10 +223,11 @@ static bool is_same_action(const struct sigaction *a, const struct sigaction *b)
 	       (a->sa_flags & flags) == (b->sa_flags & flags);
 }
 
-/* Put @act on top of the stack: at its old place if it has one there. */
-static int push_former(const struct sigaction *act)
+/* Put @act on top of the stack of @sig: at its old place if it has one there.
+ * The stacks may share entries, which are equal for both. */
+static int push_former(int sig, const struct sigaction *act)
 {
-	struct guard_former *top = atomic_load_explicit(&top_former,
+	struct guard_former *top = atomic_load_explicit(top_of(sig),
 							memory_order_relaxed);
 	struct guard_former *f;
 
@@ -238,31 +246,31 @@ static int push_former(const struct sigaction *act)
 	all_formers = f;
 found:
 	/* pairs with the acquire in pass_on() */
-	atomic_store_explicit(&top_former, f, memory_order_release);
+	atomic_store_explicit(top_of(sig), f, memory_order_release);
 	return 0;
 }
 
-static int install_locked(void)
+static int install_locked(int sig)
 {
 	struct sigaction ours = { 0 }, current;
 	int err;
 
-	if (sigaction(SIGBUS, NULL, &current) < 0)
+	if (sigaction(sig, NULL, &current) < 0)
 		return -errno;
 	if (is_ours(&current))
 		return 0;
 	/* First the way on, then the handler that needs it. */
-	err = push_former(&current);
+	err = push_former(sig, &current);
 	if (err)
 		return err;
-	ours.sa_sigaction = on_sigbus;
+	ours.sa_sigaction = on_fault;
 	ours.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK |
 			(current.sa_flags & SA_RESTART);
 	sigemptyset(&ours.sa_mask);
-	if (sigaction(SIGBUS, &ours, &current) < 0)
+	if (sigaction(sig, &ours, &current) < 0)
 		return -errno;
 	/* Replaced by another thread in between? Then that one is the former. */
-	return is_ours(&current) ? 0 : push_former(&current);
+	return is_ours(&current) ? 0 : push_former(sig, &current);
 }
 
 int guard_install(void)
@@ -270,7 +278,9 @@ int guard_install(void)
 	int err;
 
 	pthread_mutex_lock(&install_lock);
-	err = install_locked();
+	err = install_locked(SIGBUS);
+	if (!err)
+		err = install_locked(SIGSEGV);
 	pthread_mutex_unlock(&install_lock);
 	return err;
 }

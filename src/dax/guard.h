@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Guarded copy: a memcpy to or from shared file memory that another process may
- * truncate under us. The SIGBUS that follows is turned into a short count; any
- * other SIGBUS goes to the handler that was there before (or kills, as it would
- * have). Rows B7 of the contract.
+ * truncate, or a bad peer unmap, under us. The SIGBUS or SIGSEGV that follows is
+ * turned into a short count; any other goes to the handler that was there before
+ * (or kills, as it would have). Rows B7 of the contract.
  *
- * A handler is installed once per process, chained to the previous one, and put
+ * A handler for each is installed once per process, chained to the previous one, and put
  * back in place if the application has replaced it since (looked at on set-up
  * of a range, not on hits; an application handler that calls the one it found
  * is recognised and does not loop). Any thread; not async-signal-safe.

@@ -27,7 +27,7 @@
 #define PAGE 4096u
 #define PAGES 16u
 
-/* The sanitizers' own SIGBUS handlers would answer instead of the default. */
+/* The sanitizers' own handlers would answer instead of the default. */
 const char *__asan_default_options(void);
 const char *__tsan_default_options(void);
 
@@ -191,6 +191,52 @@ static void hole_in_the_middle(void)
 static void test_hole_in_the_middle(void **state)
 {
 	assert_int_equal(in_child(hole_in_the_middle), 0);
+}
+
+/* A peer took the pages away, or gave them for reading only: that is SIGSEGV.
+ * One that is not ours still kills, and a handler for it still gets it. */
+static void closed_pages(void)
+{
+	struct shared s = open_shared();
+	unsigned char buf[4 * PAGE] = { 0 };
+	int i;
+
+	REQUIRE(!guard_install());
+	REQUIRE(!mprotect(s.p + PAGE, PAGE, PROT_NONE));
+	REQUIRE(!mprotect(s.p + 3 * PAGE, PAGE, PROT_READ));
+	for (i = 0; i < 100; i++) {
+		REQUIRE(guard_copy_from(buf, s.p, 3 * PAGE) == PAGE);
+		REQUIRE(guard_copy_to(s.p, buf, 3 * PAGE) == PAGE);
+		REQUIRE(guard_copy_from(buf, s.p + 3 * PAGE, PAGE) == PAGE);
+		REQUIRE(guard_copy_to(s.p + 2 * PAGE + 5, buf, 2 * PAGE) ==
+			PAGE - 5);
+	}
+}
+
+static void on_segv(int sig, siginfo_t *info, void *ctx)
+{
+	(void)ctx;
+	_exit(sig == SIGSEGV && info->si_code > 0 ? 7 : 8);
+}
+
+static void segv_of_another(void)
+{
+	struct sigaction act = { .sa_sigaction = on_segv,
+				 .sa_flags = SA_SIGINFO };
+	struct shared s = open_shared();
+	unsigned char buf[PAGE];
+
+	REQUIRE(!sigaction(SIGSEGV, &act, NULL));
+	REQUIRE(!guard_install());
+	REQUIRE(!mprotect(s.p, PAGE, PROT_NONE));
+	REQUIRE(guard_copy_from(buf, s.p, PAGE) == 0);
+	*(volatile unsigned char *)s.p = 1;
+}
+
+static void test_closed_pages(void **state)
+{
+	assert_int_equal(in_child(closed_pages), 0);
+	assert_int_equal(in_child(segv_of_another), 7);
 }
 
 static void *copy_many(void *arg)
@@ -562,6 +608,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_short_counts),
 		cmocka_unit_test(test_hole_in_the_middle),
+		cmocka_unit_test(test_closed_pages),
 		cmocka_unit_test(test_many_threads),
 		cmocka_unit_test(test_alternate_stack),
 		cmocka_unit_test(test_default_kills),
