@@ -379,8 +379,12 @@ static int session_start(struct oriel_session *s, int sock)
 					    "are too few or cannot be had",
 					    s->share, s->opts.arena_bytes);
 	}
-	if (!err)
+	if (!err) {
 		err = client_inodes_init(s);
+		if (err)
+			client_connect_fail(err, "%s: %s", s->share,
+					    oriel_strerror(err));
+	}
 	if (!err)
 		err = init_fuse(s, &map_align);
 	if (!err)

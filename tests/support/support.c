@@ -18,12 +18,16 @@
 #include <time.h>
 #include <unistd.h>
 
+char support_context[200];
+
 void support_fail(const char *file, int line, const char *cond,
 		  const char *fmt, ...)
 {
 	va_list ap;
 
 	fflush(stdout);
+	if (support_context[0])
+		fprintf(stderr, "%s\n", support_context);
 	fprintf(stderr, "%s:%d: not true: %s: ", file, line, cond);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);

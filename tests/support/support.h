@@ -41,6 +41,9 @@ void support_fail(const char *file, int line, const char *cond,
 		  const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 4, 5)));
 
+/* Printed along if not empty: which seed, which round. */
+extern char support_context[200];
+
 /* --------------------------------------------------------------- folders */
 
 /* A fresh directory under $ORIEL_TEST_DIR, else /var/tmp (a disk). */
