@@ -228,9 +228,17 @@ int client_settle_times(struct client_inode *ino, uint64_t fh)
 		in.fh = fh;
 	}
 	err = client_do_setattr(ino, &in, &attr);
-	if (err)
+	switch (err) {
+	case -EPERM: /* who may write but is no owner may not set one time; */
+	case -EACCES: /* the kernel's own, from the first store, must do */
+	case -EROFS:
+		return 0;
+	case 0:
+		return 0;
+	default:
 		atomic_store(&ino->mtime_owed, true);
-	return err;
+		return err;
+	}
 }
 
 int client_drop_privs(struct client_inode *ino)
@@ -242,18 +250,20 @@ int client_drop_privs(struct client_inode *ino)
 		.names = { "security.capability" },
 	};
 	struct fuse_attr attr;
-	int err;
+	int err = 0;
 
-	if (!client_attr_cached(ino, &attr)) {
+	/* first, so that who sets such a bit after our look undoes it */
+	atomic_store(&ino->privs_clean, true);
+	if (!client_attr_cached(ino, &attr))
 		err = client_getattr(ino, FUSE_WIRE_NO_FH, &attr);
-		if (err)
-			return err;
-	}
-	if (attr.mode & (S_ISUID | S_ISGID)) {
+	if (!err && (attr.mode & (S_ISUID | S_ISGID))) {
 		in.mode = attr.mode & ~(uint32_t)(S_ISUID | S_ISGID);
+		/* leaves privs_clean false: the next write looks again */
 		err = client_do_setattr(ino, &in, &attr);
-		if (err)
-			return err;
+	}
+	if (err) {
+		atomic_store(&ino->privs_clean, false);
+		return err;
 	}
 	err = client_call(ino->s, &c);
 	switch (err) {
@@ -264,10 +274,11 @@ int client_drop_privs(struct client_inode *ino)
 		break;
 	default:
 		/* none to see, or not ours to remove: as with no xattrs */
-		if (client_is_dead(ino->s))
+		if (client_is_dead(ino->s)) {
+			atomic_store(&ino->privs_clean, false);
 			return err;
+		}
 	}
-	atomic_store(&ino->privs_clean, true);
 	return 0;
 }
 

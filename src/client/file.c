@@ -249,16 +249,14 @@ static int flush(struct oriel_file *f)
 		.arg = &in,
 		.arg_len = sizeof(in),
 	};
-	int err;
+	int err, flush_err;
 
-	if (!f->has_fh || !S_ISREG(f->ino->type) ||
-	    (f->flags & O_ACCMODE) == O_RDONLY)
+	if (!S_ISREG(f->ino->type) || (f->flags & O_ACCMODE) == O_RDONLY)
 		return 0;
-	err = client_settle_times(f->ino, f->fh);
-	if (err)
-		return err;
-	err = client_call(f->s, &c);
-	return err == -ENOSYS ? 0 : err;
+	err = client_settle_times(f->ino, f->has_fh ? f->fh : FUSE_WIRE_NO_FH);
+	/* whatever became of that: the daemon has errors of its own to tell */
+	flush_err = f->has_fh ? client_call(f->s, &c) : 0;
+	return flush_err && flush_err != -ENOSYS ? flush_err : err;
 }
 
 int oriel_close(struct oriel_file *f)
@@ -296,14 +294,17 @@ static int do_fsync(struct oriel_file *f, uint32_t fsync_flags)
 		.arg = &in,
 		.arg_len = sizeof(in),
 	};
-	int err = 0;
+	int settle_err = 0, err;
 
 	if (!fsync_flags && (f->flags & O_ACCMODE) != O_RDONLY)
-		err = client_settle_times(f->ino, f->fh);
-	if (!err)
-		err = client_call(f->s, &c);
+		settle_err = client_settle_times(
+			f->ino, f->has_fh ? f->fh : FUSE_WIRE_NO_FH);
+	/* the data is worth more than its time: not skipped for that */
+	err = client_call(f->s, &c);
 	if (err == -ENOSYS)
 		err = 0;
+	if (!err)
+		err = settle_err;
 	return err ? client_fail(err, "fsync %s", f->path) : 0;
 }
 

@@ -332,7 +332,10 @@ static ssize_t write_locked(struct io *io)
 		if (io->flags & IO_NOWAIT)
 			return -EAGAIN;
 		r = client_drop_privs(ino);
-		if (r)
+		if (r == -EPERM || r == -EACCES)
+			by_window = false; /* no owner: the daemon's write(2)
+					      may clear what we may not */
+		else if (r)
 			return r;
 	}
 	while (io->done < io->len) {

@@ -31,6 +31,8 @@ static int map_check(struct oriel_file *f, off_t off, size_t len,
 	    (prot & ~(ORIEL_MAP_READ | ORIEL_MAP_WRITE)) ||
 	    !range_fits((uint64_t)off, len, INT64_MAX))
 		return -EINVAL;
+	if (atomic_load(&f->ino->bad))
+		return -EIO;
 	if (mode == O_WRONLY || (writes && mode == O_RDONLY))
 		return -EACCES;
 	if (!f->ino->dax.window)

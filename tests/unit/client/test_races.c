@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Answers that are older than what is known already, and waits of many threads
- * that end at the same time.
+ * Answers that are older than what is known already, waits of many threads that
+ * end at the same time, and a writer who is not the file's owner.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/support.h"
@@ -127,10 +128,69 @@ static void test_rounds(void **state)
 	oriel_disconnect(s);
 }
 
+/* In a process that owns nothing: write, and all that settles the time. */
+static void write_as_nobody(const char *name)
+{
+	const char *daemon_path = getenv("ORIEL_DAEMON");
+	unsigned char buf[100] = { 7 };
+	struct oriel_info i = { .size = sizeof(i) };
+	struct oriel_options o;
+	struct oriel_session *s;
+	struct oriel_stat st;
+	struct oriel_file *f;
+
+	must(setgid(65534) == 0 && setuid(65534) == 0, "cannot be nobody");
+	if (daemon_path && access(daemon_path, X_OK))
+		_exit(77); /* built where nobody may go */
+	test_options(&o);
+	o.sandbox = ORIEL_SANDBOX_NONE;
+	s = test_connect(dir, &o);
+	must(oriel_open(s, name, O_RDWR, 0, &f) == 0, "open");
+	must(oriel_pwrite(f, buf, 100, 100) == 100, "write");
+	must(oriel_fstat(f, 0, &st) == 0, "fstat");
+	must((st.mode & S_ISUID) == 0, "still set-uid");
+	must(oriel_pwrite(f, buf, 100, 300) == 100, "write again");
+	must(oriel_fsync(f) == 0, "fsync");
+	must(oriel_pwrite(f, buf, 100, 300) == 100, "write a third time");
+	oriel_info(s, &i);
+	must(i.window_write_bytes > 0, "nothing went by the window");
+	must(oriel_stat(s, name, 0, &st) == 0, "stat");
+	must(oriel_close(f) == 0, "close");
+	oriel_disconnect(s);
+	_exit(0);
+}
+
+/* Who may write but does not own the file may set neither its mtime nor its
+ * mode. Nothing fails for that. */
+static void test_not_owner(void **state)
+{
+	static const mode_t modes[] = { 0666, 04777 };
+	int status;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(dir, 0777), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		native_pattern(dir, "c", 200000, 1);
+		assert_int_equal(chmod(in_dir(dir, "c"), modes[i]), 0);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0)
+			write_as_nobody("c");
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+			skip();
+		assert_int_equal(status, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_old_listing),
+		cmocka_unit_test(test_not_owner),
 		cmocka_unit_test(test_rounds),
 	};
 
