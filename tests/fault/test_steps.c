@@ -409,7 +409,108 @@ static void socket_loops(void)
 	must(daemon_stop(&d), "the daemon ended badly");
 }
 
-/* inline, background or socket */
+/* ------------------------------------------------- the daemon's steps fail */
+
+static bool daemon_err(int err)
+{
+	switch (err) {
+	case -EIO: /* as preload.c has them */
+	case -ENOBUFS:
+	case -ENOSPC:
+	case -EMFILE:
+	case -ENOMEM:
+	case -EAGAIN:
+	case -ENOTCONN: /* the connection is what failed */
+	case -ECONNRESET:
+	case -EPIPE:
+	case -EPROTO:
+	case -ENODEV:
+		return true;
+	}
+	return false;
+}
+
+/* The name after "FAULT " in its log, or NULL. */
+static const char *fault_of(const struct daemon *d, char *name)
+{
+	char *log = daemon_log(d);
+	const char *at = strstr(log, "FAULT ");
+	int n = at ? sscanf(at, "FAULT %60s", name) : 0;
+
+	free(log);
+	return n == 1 ? name : NULL;
+}
+
+/* Nothing of a session that has left is held. *@fds < 0: take it. */
+static void wait_idle(const struct daemon *d, int *fds)
+{
+	struct daemon_state st;
+
+	support_watch(20);
+	do {
+		nap_ms(2);
+		daemon_state(d, &st);
+	} while (st.sessions || st.inodes > 1 || st.handles || st.mappings ||
+		 (*fds >= 0 && count_fds(d->pid) != *fds));
+	*fds = count_fds(d->pid);
+	support_watch(0);
+}
+
+/* One daemon, in which step @nth fails. False: it has fewer. */
+static bool daemon_round(unsigned nth, int *fds, unsigned *n_failed)
+{
+	struct run r = { .n_ok = 0 };
+	char text[20], name[64] = "";
+	struct daemon d;
+	bool fired;
+
+	snprintf(support_context, sizeof(support_context),
+		 "the daemon's step %u", nth);
+	snprintf(text, sizeof(text), "%u", nth);
+	setenv("ORIEL_FAULT_STEP", text, 1);
+	prepare();
+	daemon_start(&d, dir, NULL);
+	share = d.socket;
+	support_watch(30);
+	run_steps(&r);
+	support_watch(0);
+	fired = fault_of(&d, name);
+	for (unsigned i = 0; i < r.n_errs; i++)
+		must(fired && daemon_err(r.errs[i]),
+		     "%s failed: %s returned %d (%s)", name, r.names[i],
+		     r.errs[i], oriel_strerror(r.errs[i]));
+	*n_failed += r.n_errs > 0;
+	snprintf(support_context, sizeof(support_context),
+		 "after the daemon's step %u (%s)", nth, name);
+	wait_idle(&d, fds);
+	/* and it serves the next one as if nothing had been */
+	memset(&r, 0, sizeof(r));
+	prepare();
+	run_steps(&r);
+	if (fired)
+		must(r.n_errs == 0, "%s: %d", r.names[0], r.errs[0]);
+	wait_idle(&d, fds);
+	must(daemon_stop(&d), "the daemon ended badly");
+	return fired;
+}
+
+static void daemon_loop(const char *preload)
+{
+	unsigned nth = 1, n_failed = 0;
+	int fds = -1;
+
+	embedded = false;
+	setenv("LD_PRELOAD", preload, 1);
+	/* once without a fault, for what it holds when idle */
+	daemon_round(1000000, &fds, &n_failed);
+	while (daemon_round(nth, &fds, &n_failed))
+		nth++;
+	support_context[0] = '\0';
+	printf("the daemon: %u steps, %u of them noticed\n", nth - 1, n_failed);
+	must(nth > 50 && n_failed > 20, "nothing was made to fail");
+}
+
+/* inline, background, socket, or daemon LIBRARY */
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "inline";
@@ -420,7 +521,9 @@ int main(int argc, char **argv)
 	native_pattern(dir, "d/g", 100, 1);
 	share = dir;
 	background = strcmp(how, "background") == 0;
-	if (strcmp(how, "socket") == 0)
+	if (strcmp(how, "daemon") == 0 && argc > 2)
+		daemon_loop(argv[2]);
+	else if (strcmp(how, "socket") == 0)
 		socket_loops();
 	else
 		all_loops(how);
