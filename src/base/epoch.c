@@ -64,6 +64,9 @@ __thread struct epoch_slot *oriel__epoch_self
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct epoch_slot *registry_head; /* guarded by registry_lock */
 
+/* Held while the way of the barrier changes; see global_barrier(). */
+static pthread_mutex_t fallback_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static pthread_once_t setup_once = PTHREAD_ONCE_INIT;
 static pthread_key_t exit_key; /* its value is the thread's slot */
 static bool exit_key_valid;    /* written once, by setup() */
@@ -165,19 +168,24 @@ static void sleep_ns(uint64_t ns)
  * when the application installs a seccomp filter after setup(): then readers
  * are told to pay for their own fence from now on, and the one load that a
  * reader may have brought forward in front of its store is given a time that
- * no processor keeps a store back for.
+ * no processor keeps a store back for. Other removers, which find the change
+ * made, wait for that time to be over, too.
  */
 static void global_barrier(void)
 {
 	shm_full_barrier();
-	if (!atomic_load_explicit(&oriel__epoch_membarrier,
-				  memory_order_relaxed))
+	if (atomic_load_explicit(&oriel__epoch_membarrier,
+				 memory_order_relaxed) &&
+	    sys_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0)
 		return;
-	if (sys_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0)
-		return;
-	atomic_store(&oriel__epoch_membarrier, false);
-	sleep_ns(DRAIN_NS);
-	shm_full_barrier();
+	pthread_mutex_lock(&fallback_lock);
+	if (atomic_load_explicit(&oriel__epoch_membarrier,
+				 memory_order_relaxed)) {
+		atomic_store(&oriel__epoch_membarrier, false);
+		sleep_ns(DRAIN_NS);
+		shm_full_barrier();
+	}
+	pthread_mutex_unlock(&fallback_lock);
 }
 
 /* One turn of waiting; @turn counts up from 0. */
