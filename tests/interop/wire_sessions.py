@@ -265,7 +265,7 @@ def many_sessions(t):
                     s.setupmapping(o.nodeid, 0, RANGE, i * RANGE)
             for s in others:
                 s.close(politely=False)
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while t.daemon.fds() > at_rest and time.monotonic() < limit:
             time.sleep(0.05)
         assert t.daemon.fds() <= at_rest, 'descriptors leaked'
