@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Cases that always ask the daemon: by our daemon, by the system call, and,
+ * where it is installed, by the C virtiofsd of QEMU behind the same library.
+ * Three contestants, three files for what grows: nobody disturbs anybody.
+ */
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* One end of the comparison; the system call's has no session. */
+struct side {
+	struct place *p;
+	struct oriel_session *s;
+	struct oriel_file *f;    /* "data", read by message */
+	struct oriel_file *grow; /* what is appended to */
+	const char *grow_name;
+	int dir_fd;
+	int grow_fd;
+	off_t end;
+	uint64_t random;
+	pid_t daemon;
+};
+
+#define DEFINE_RUN(name, call)                         \
+	static int name(void *ctx, size_t n)           \
+	{                                              \
+		struct side *sd = ctx;                 \
+		int r;                                 \
+                                                       \
+		for (size_t i = 0; i < n; i++) {       \
+			r = (call);                    \
+			if (r)                         \
+				return r;              \
+		}                                      \
+		return 0;                              \
+	}
+
+static off_t random_page(struct side *sd)
+{
+	sd->random ^= sd->random << 13;
+	sd->random ^= sd->random >> 7;
+	sd->random ^= sd->random << 17;
+	return (off_t)((sd->random & (MIB(16) / KIB(4) - 1)) * KIB(4));
+}
+
+static int full(ssize_t n)
+{
+	return n == (ssize_t)KIB(4) ? 0 : -EIO;
+}
+
+static int stat_once(struct side *sd)
+{
+	struct oriel_stat st;
+
+	return oriel_stat(sd->s, "data", ORIEL_NOFOLLOW, &st);
+}
+
+static int stat_once_native(struct side *sd)
+{
+	struct stat st;
+
+	return fstatat(sd->dir_fd, "data", &st, AT_SYMLINK_NOFOLLOW) ?
+		       -errno : 0;
+}
+
+static int open_once(struct side *sd)
+{
+	struct oriel_file *f;
+	int r = oriel_open(sd->s, "data", O_RDONLY, 0, &f);
+
+	return r ? r : oriel_close(f);
+}
+
+static int open_once_native(struct side *sd)
+{
+	int fd = openat(sd->dir_fd, "data", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 || close(fd) ? -errno : 0;
+}
+
+static off_t next_end(struct side *sd)
+{
+	sd->end += (off_t)KIB(4);
+	return sd->end - (off_t)KIB(4);
+}
+
+DEFINE_RUN(stat_run, stat_once(sd))
+DEFINE_RUN(stat_run_native, stat_once_native(sd))
+DEFINE_RUN(open_run, open_once(sd))
+DEFINE_RUN(open_run_native, open_once_native(sd))
+DEFINE_RUN(read_run,
+	   full(oriel_pread(sd->f, sd->p->buf, KIB(4), random_page(sd))))
+DEFINE_RUN(read_run_native,
+	   full(pread(sd->p->fd, sd->p->buf, KIB(4), random_page(sd))))
+DEFINE_RUN(append_run,
+	   full(oriel_pwrite(sd->grow, sd->p->buf, KIB(4), next_end(sd))))
+DEFINE_RUN(append_run_native,
+	   full(pwrite(sd->grow_fd, sd->p->buf, KIB(4), next_end(sd))))
+
+/* Every slice appends to an empty file. */
+static int append_begin(void *ctx)
+{
+	struct side *sd = ctx;
+
+	sd->end = 0;
+	if (sd->s)
+		return oriel_ftruncate(sd->grow, 0);
+	return ftruncate(sd->grow_fd, 0) ? -errno : 0;
+}
+
+struct message_case {
+	const char *name;
+	int (*begin)(void *ctx);
+	int (*run)(void *ctx, size_t n);
+	int (*native)(void *ctx, size_t n);
+	const char *native_name;
+};
+
+static const struct message_case message_case_list[] = {
+	{ "stat", NULL, stat_run, stat_run_native, "fstatat" },
+	{ "open-close", NULL, open_run, open_run_native, "openat, close" },
+	{ "read-4k-message", NULL, read_run, read_run_native, "pread" },
+	{ "append-4k", append_begin, append_run, append_run_native, "pwrite" },
+};
+
+/* --------------------------------------------------------------- set-up */
+
+static int side_open(struct place *p, const char *share, const char *grow_name,
+		     struct side *sd)
+{
+	int err;
+
+	sd->grow_name = grow_name;
+	err = connect_to(share, ORIEL_DAX_NEVER, &sd->s, &sd->daemon);
+	if (err)
+		return err;
+	err = oriel_open(sd->s, "data", O_RDONLY, 0, &sd->f);
+	if (!err)
+		err = oriel_open(sd->s, grow_name, O_RDWR | O_CREAT, 0600,
+				 &sd->grow);
+	return err;
+}
+
+static int side_open_native(struct place *p, struct side *sd)
+{
+	sd->dir_fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sd->dir_fd < 0)
+		return -errno;
+	sd->grow_fd = openat(sd->dir_fd, "grow.native",
+			     O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	return sd->grow_fd < 0 ? -errno : 0;
+}
+
+static void side_close(struct side *sd)
+{
+	if (sd->grow)
+		oriel_close(sd->grow);
+	if (sd->f)
+		oriel_close(sd->f);
+	oriel_disconnect(sd->s);
+	if (sd->grow_fd >= 0)
+		close(sd->grow_fd);
+	if (sd->dir_fd >= 0)
+		close(sd->dir_fd);
+}
+
+/* Not there, or no right to start it, is nobody's fault. */
+static int open_virtiofsd(struct place *p, struct virtiofsd *v,
+			  struct side *sd)
+{
+	int err = virtiofsd_start(p->dir, v);
+
+	if (err)
+		report_note(p->su->report, "QEMU's virtiofsd was not measured "
+			    "on %s: %s.", p->fs, oriel_strerror(err));
+	else
+		err = side_open(p, v->socket, "grow.virtiofsd", sd);
+	sd->daemon = v->pid;
+	return err;
+}
+
+static int run_message(struct place *p, const struct message_case *mc,
+		       struct side *sides, bool with_virtiofsd)
+{
+	struct match m = {
+		.name = mc->name, .fs = p->fs, .folios = p->folios,
+		.n_ways = with_virtiofsd ? 3 : 2,
+		.ways = {
+			{ .name = "oriel", .run = mc->run,
+			  .daemon = &sides[0].daemon },
+			{ .name = mc->native_name, .run = mc->native },
+			{ .name = "virtiofsd", .run = mc->run,
+			  .daemon = &sides[2].daemon },
+		},
+	};
+
+	for (unsigned i = 0; i < m.n_ways; i++) {
+		m.ways[i].ctx = &sides[i];
+		m.ways[i].begin = mc->begin;
+	}
+	return match_run(p->su, &m);
+}
+
+int message_cases(struct place *p)
+{
+	struct side sides[3];
+	struct virtiofsd v = { .parent = 0 };
+	bool with_virtiofsd = false;
+	size_t i;
+	int err;
+
+	for (i = 0; i < ARRAY_LEN(sides); i++)
+		sides[i] = (struct side){ .p = p, .dir_fd = -1, .grow_fd = -1,
+					  .random = 88172645463325252u };
+	err = side_open(p, p->dir, "grow.oriel", &sides[0]);
+	if (!err)
+		err = side_open_native(p, &sides[1]);
+	if (!err)
+		with_virtiofsd = !open_virtiofsd(p, &v, &sides[2]);
+	for (i = 0; !err && i < ARRAY_LEN(message_case_list); i++)
+		err = run_message(p, &message_case_list[i], sides,
+				  with_virtiofsd);
+	for (i = 0; i < ARRAY_LEN(sides); i++)
+		side_close(&sides[i]);
+	virtiofsd_stop(&v);
+	return err;
+}
