@@ -19,7 +19,8 @@
  *
  * THREADS. Any number of threads may use one session and one file at the same
  * time. Objects are freed by one thread, when no other uses them. After fork()
- * the child may not use, or free, anything it inherited.
+ * the child may not use, or free, anything it inherited. A thread must not be
+ * cancelled (pthread_cancel) inside a call.
  *
  * BLOCKING. Every call may block for a round trip, except where it says not.
  * No call blocks longer than oriel_options.timeout_ms plus the daemon's work.
@@ -118,7 +119,7 @@ struct oriel_options {
 	 * ORIEL_MAP_ALL: none does. */
 	uint32_t small_file_bytes;
 	/* Longest busy polling for an answer before sleeping, microseconds.
-	 * Default 50; ORIEL_NO_POLL: never. */
+	 * Default 50, at most 10000; ORIEL_NO_POLL: never. */
 	uint32_t poll_us;
 	/* Request memory, bytes. Default 64 MiB of address space, of which
 	 * what is used becomes memory. */
@@ -242,7 +243,8 @@ ORIEL_API size_t oriel_window_picture(struct oriel_session *s, char *buf,
 ORIEL_API const char *oriel_fuse_flag_name(unsigned bit);
 
 /* Log lines of the library. @level: 0 off, 1 error, 2 warn, 3 info, 4 debug.
- * Process wide; @fn may be called from any thread. Default: silent. */
+ * Process wide; @fn may be called from any thread, in the middle of a call, and
+ * must not call the library. Default: silent. */
 ORIEL_API void oriel_set_log(int level,
 			     void (*fn)(void *ctx, int level, const char *text),
 			     void *ctx);
@@ -325,7 +327,8 @@ ORIEL_API int oriel_map(struct oriel_file *f, off_t off, size_t len,
 			unsigned prot, struct oriel_mapping **ret_map,
 			void **ret_ptr);
 
-/* Let go. NULL is fine. Never fails, does not block. */
+/* Let go. NULL is fine. Never fails; may wait for a round trip when it is the
+ * last use of the inode and another one has to leave the cache. */
 ORIEL_API void oriel_unmap(struct oriel_mapping *m);
 
 /* Copy from or to mapped bytes; a truncation by others makes it short instead

@@ -184,6 +184,9 @@ ORIEL_MUST_CHECK int client_do_setattr(struct client_inode *ino,
 				       struct fuse_attr *ret);
 /* Settle mtime if window writes owe it (row B8). */
 ORIEL_MUST_CHECK int client_settle_times(struct client_inode *ino, uint64_t fh);
+/* The same for every inode of the session, open or not, once each; the first
+ * error, after all were tried. */
+ORIEL_MUST_CHECK int client_settle_all(struct oriel_session *s);
 /* Set-uid, set-gid and capabilities go before the first window write (B9). */
 ORIEL_MUST_CHECK int client_drop_privs(struct client_inode *ino);
 void client_attr_to_stat(const struct client_inode *ino,

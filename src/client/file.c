@@ -152,6 +152,9 @@ static int create(struct oriel_file *f, struct client_inode *dir,
 	}
 	f->fh = out.open.fh;
 	f->has_fh = true;
+	/* it may have been there, and larger, when the reply lost a race */
+	if (f->flags & O_TRUNC)
+		client_size_set(f->ino, 0);
 	return 0;
 }
 
@@ -318,36 +321,6 @@ int oriel_fdatasync(struct oriel_file *f)
 	return do_fsync(f, FUSE_FSYNC_FDATASYNC);
 }
 
-/* Files of the session whose window writes are not in mtime yet. */
-static int settle_all(struct oriel_session *s)
-{
-	int err = 0;
-
-	for (;;) {
-		struct client_inode *ino = NULL;
-		struct list *node;
-
-		pthread_mutex_lock(&s->table_lock);
-		list_for_each(node, &s->files) {
-			struct oriel_file *f =
-				list_entry(node, struct oriel_file, node);
-
-			if (atomic_load(&f->ino->mtime_owed)) {
-				ino = f->ino;
-				ino->refs++; /* the file holds one already */
-				break;
-			}
-		}
-		pthread_mutex_unlock(&s->table_lock);
-		if (!ino)
-			return err;
-		err = client_settle_times(ino, FUSE_WIRE_NO_FH);
-		client_inode_put(ino);
-		if (err)
-			return err;
-	}
-}
-
 int oriel_sync(struct oriel_session *s)
 {
 	struct fuse_syncfs_in in = { 0 };
@@ -357,13 +330,14 @@ int oriel_sync(struct oriel_session *s)
 		.arg = &in,
 		.arg_len = sizeof(in),
 	};
-	int err = settle_all(s);
+	int times_err = client_settle_all(s);
+	int err = client_call(s, &c);
 
-	if (!err)
-		err = client_call(s, &c);
 	if (err == -ENOSYS)
 		return client_fail(err, "sync: the daemon has no SYNCFS; use "
 					"fsync on each file");
+	if (!err)
+		err = times_err;
 	return err ? client_fail(err, "sync") : 0;
 }
 

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 
 int client_inodes_init(struct oriel_session *s)
 {
@@ -109,6 +110,11 @@ static void unhash_locked(struct client_inode *ino)
 	s->n_inodes--;
 }
 
+static bool is_connected(struct oriel_session *s)
+{
+	return !client_is_dead(s) && !atomic_load(&s->closing);
+}
+
 /* The last of an unhashed inode: mappings, then FORGET. No lock held. */
 static void inode_evict(struct client_inode *ino)
 {
@@ -116,6 +122,11 @@ static void inode_evict(struct client_inode *ino)
 	uint64_t nodeid = ino->nodeid;
 	uint64_t nlookup = ino->nlookup;
 
+	/* stores through a pointer that outlived its file (oriel_map) */
+	if (is_connected(s) &&
+	    client_settle_times(ino, FUSE_WIRE_NO_FH))
+		log_debug("node %llu: mtime of window writes is lost",
+			  (unsigned long long)nodeid);
 	inode_free(ino);
 	if (nlookup)
 		client_forget(s, nodeid, nlookup);
@@ -233,6 +244,47 @@ int client_inode_get(struct oriel_session *s,
 	return 0;
 }
 
+/* Inodes of one bucket that owe an mtime, each with a reference. */
+static unsigned owing_locked(struct list *head, struct client_inode **v,
+			     unsigned max)
+{
+	struct list *node;
+	unsigned n = 0;
+
+	list_for_each(node, head) {
+		struct client_inode *ino =
+			list_entry(node, struct client_inode, hash_node);
+
+		if (n < max && atomic_load(&ino->mtime_owed)) {
+			ref_locked(ino);
+			v[n++] = ino;
+		}
+	}
+	return n;
+}
+
+int client_settle_all(struct oriel_session *s)
+{
+	struct client_inode *v[32];
+	int first = 0;
+
+	for (size_t i = 0; i < s->hash_len; i++) {
+		unsigned n;
+
+		pthread_mutex_lock(&s->table_lock);
+		n = owing_locked(&s->hash[i], v, ARRAY_LEN(v));
+		pthread_mutex_unlock(&s->table_lock);
+		for (unsigned k = 0; k < n; k++) {
+			int err = client_settle_times(v[k], FUSE_WIRE_NO_FH);
+
+			if (err && !first)
+				first = err;
+			client_inode_put(v[k]);
+		}
+	}
+	return first;
+}
+
 void client_inodes_done(struct oriel_session *s)
 {
 	if (!s->hash)
@@ -316,9 +368,7 @@ static int dax_unmap(void *owner, void *file,
 
 static bool dax_is_connected(void *owner)
 {
-	struct oriel_session *s = owner;
-
-	return !client_is_dead(s) && !atomic_load(&s->closing);
+	return is_connected(owner);
 }
 
 static bool dax_file_get(void *owner, void *file)

@@ -119,13 +119,40 @@ void client_unmap_all(struct oriel_session *s)
 				       node));
 }
 
+static bool in_window(const struct oriel_session *s, const void *p)
+{
+	const unsigned char *c = p;
+
+	return c >= s->fi->window && c < s->fi->window + s->fi->window_bytes;
+}
+
+/* Both sides may fault: through a buffer of our own. */
+static size_t copy_within(void *dst, const void *src, size_t len)
+{
+	unsigned char buf[8192];
+	size_t done = 0;
+
+	while (done < len) {
+		size_t want = (size_t)min_u64(len - done, sizeof(buf));
+		size_t got = guard_copy_from(buf, (const char *)src + done,
+					     want);
+		size_t put = guard_copy_to((char *)dst + done, buf, got);
+
+		done += put;
+		if (put < want)
+			break;
+	}
+	return done;
+}
+
 size_t oriel_copy(void *dst, const void *src, size_t len,
 		  struct oriel_mapping *m)
 {
 	const struct oriel_session *s = m->ino->s;
-	const unsigned char *p = src;
 
-	if (p >= s->fi->window && p < s->fi->window + s->fi->window_bytes)
+	if (!in_window(s, src))
+		return guard_copy_to(dst, src, len);
+	if (!in_window(s, dst))
 		return guard_copy_from(dst, src, len);
-	return guard_copy_to(dst, src, len);
+	return copy_within(dst, src, len);
 }

@@ -13,6 +13,8 @@
 #define MAX_RANGE GIB(1)
 #define DEFAULT_ARENA (uint32_t)MIB(66)
 #define MIN_ARENA (uint32_t)MIB(1)
+/* Nothing else is looked at while polling: not the time-out, not the socket. */
+#define MAX_POLL_US 10000u
 
 /* Fields past what we know must be zero: somebody counts on them. */
 static int copy_known(const struct oriel_options *in, struct oriel_options *out)
@@ -56,6 +58,10 @@ static int check(const struct oriel_options *o)
 			"(%llu)",
 			(unsigned long long)o->window_bytes,
 			(unsigned long long)o->range_bytes);
+	if (o->poll_us > MAX_POLL_US)
+		return client_connect_fail(
+			-EINVAL, "options: poll_us is %u; the most is %u",
+			o->poll_us, MAX_POLL_US);
 	if (o->arena_bytes < MIN_ARENA)
 		return client_connect_fail(
 			-EINVAL, "options: arena_bytes is %u; the least is %u",
