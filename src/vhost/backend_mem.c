@@ -33,6 +33,9 @@ static void publish(struct vhost_backend *be, struct mem_map *m)
 	pthread_mutex_lock(&be->mem_lock);
 	old = be->mem;
 	be->mem = m;
+	/* Pairs with the load in vq_mem(), by way of the acknowledgement and
+	 * of the request that the front end makes after it. */
+	atomic_fetch_add_explicit(&be->mem_gen, 1, memory_order_release);
 	pthread_mutex_unlock(&be->mem_lock);
 	mem_map_unref(old);
 }

@@ -92,6 +92,7 @@ struct vhost_backend {
 
 	pthread_mutex_t mem_lock;
 	struct mem_map *mem; /* guarded by mem_lock; NULL: no table yet */
+	_Atomic uint32_t mem_gen; /* counts changes of mem */
 
 	struct vhost_channel chan;
 	_Atomic bool has_shmem; /* SHMEM and BACKEND_REQ acknowledged */

@@ -112,18 +112,34 @@ static int vq_one(struct vhost_vq *vq, const struct mem_map *mem)
 	return 1;
 }
 
+/* The memory map for the next chain. The front end may have changed its memory
+ * since the last one: it counts on the change for whatever it queues after the
+ * acknowledgement, so this is asked after the chain was seen. NULL: none. */
+static struct mem_map *vq_mem(struct vhost_vq *vq, struct mem_map *mem,
+			      uint32_t *gen)
+{
+	uint32_t now = atomic_load_explicit(&vq->be->mem_gen,
+					    memory_order_acquire);
+
+	if (mem && now == *gen)
+		return mem;
+	mem_map_unref(mem);
+	*gen = now;
+	return be_mem_get(vq->be);
+}
+
 /* Handle what is there. The number of chains, or -EPROTO. */
 static int vq_batch(struct vhost_vq *vq)
 {
-	struct mem_map *mem;
+	struct mem_map *mem = NULL;
+	uint32_t gen = 0;
 	int n = 0, r = 0;
 
-	if (!ring_device_has_avail(&vq->dev))
-		return 0;
-	mem = be_mem_get(vq->be);
-	if (!mem)
-		return -EPROTO; /* main never takes it away while we run */
-	while (n < BATCH && !is_stopping(vq)) {
+	while (n < BATCH && !is_stopping(vq) &&
+	       ring_device_has_avail(&vq->dev)) {
+		mem = vq_mem(vq, mem, &gen);
+		if (!mem)
+			return -EPROTO; /* main never takes it while we run */
 		r = vq_one(vq, mem);
 		if (r <= 0)
 			break;

@@ -248,8 +248,5 @@ def memory_that_comes_and_goes(t):
     more.close()
 
 
-CASES = [user_mode_linux, deaf_call_socket, cloud_hypervisor, crosvm, alioth]
-# Run by name only. The back end keeps a memory map for a batch of requests, so
-# that a request made after a region was added or removed may still be served
-# with the map of before.
-PENDING = [memory_that_comes_and_goes]
+CASES = [user_mode_linux, deaf_call_socket, cloud_hypervisor, crosvm, alioth,
+         memory_that_comes_and_goes]
