@@ -4,19 +4,17 @@
  * its memory at any time; our next access to it is a SIGBUS, which would end
  * the daemon and with it everybody else's sessions.
  *
- * The handler puts a page of zeros where the missing one was, so that the
- * access completes, and stops the connection the thread works for. The only
- * files mapped here are clients' memory and program text; for the latter the
- * new page is not executable, so a damaged program still ends.
+ * The handler puts zeros in the place of the whole region (mem_map_blank()), so
+ * that the access completes, and stops the connection the thread works for. It
+ * is only done for what lies in a client's memory: a damaged program, whose
+ * files are mapped too, still ends.
  */
 #include "orield.h"
 
+#include <errno.h>
 #include <signal.h>
-#include <stdint.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "ring/mem_map.h"
 #include "vhost/backend.h"
 
 /* Whom this thread works for; NULL: the daemon itself. */
@@ -28,29 +26,15 @@ void orield_guard_thread(struct vhost_backend *be)
 	current = be;
 }
 
-/* Zeros over the page, or over the huge page, that holds @addr. */
-static bool fill_hole(uintptr_t addr)
-{
-	static const uintptr_t sizes[] = { 4096, 65536, 2u << 20, 1u << 30 };
-	size_t i;
-
-	for (i = 0; i < ARRAY_LEN(sizes); i++) {
-		void *page = (void *)(addr & ~(sizes[i] - 1));
-
-		if (mmap(page, sizes[i], PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
-		    MAP_FAILED)
-			return true;
-	}
-	return false;
-}
-
 /* Only calls that are async-signal-safe. */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
+	const int saved = errno;
+
 	if (current && info->si_code == BUS_ADRERR &&
-	    fill_hole((uintptr_t)info->si_addr)) {
+	    mem_map_blank(info->si_addr)) {
 		vhost_backend_stop(current);
+		errno = saved;
 		return;
 	}
 	/* Ours to die of: the access repeats, and now it counts. */

@@ -11,7 +11,11 @@
  * translation compares offsets by subtraction, so no sum here can overflow.
  *
  * The descriptor's file can shrink after it was mapped. Who must survive that
- * demands a sealed file or handles SIGBUS; this file cannot.
+ * demands a sealed file, or handles SIGBUS with mem_map_blank(). For that there
+ * is a list of all live mappings, read without a lock: a slot's size is written
+ * before its base, and a reader looks at the base again after the size. It is
+ * the whole region that is replaced, not a page: one mapping stays one mapping,
+ * so a hostile driver cannot make more of them than the system allows.
  *
  * Thread rule: see the header; a map is changed only before it is published.
  */
@@ -19,6 +23,7 @@
 
 #include <errno.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,6 +32,96 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
+/* A mapping of this process; base 0: free, or not mapped yet. */
+struct live {
+	_Atomic uintptr_t base;
+	_Atomic uint64_t size;
+	bool used; /* live_lock */
+};
+
+static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct live lives[MEM_MAP_MAX_LIVE];
+static unsigned live_next;  /* where to look for a free one; live_lock */
+static unsigned live_count; /* live_lock */
+static uint64_t live_bytes; /* live_lock */
+
+/* Reserve a slot for a mapping of @size bytes. */
+static int live_take(uint64_t size, unsigned *ret)
+{
+	int err = -ENOSPC;
+
+	pthread_mutex_lock(&live_lock);
+	if (live_count < MEM_MAP_MAX_LIVE &&
+	    size <= MEM_MAP_MAX_LIVE_BYTES - live_bytes) {
+		while (lives[live_next].used)
+			live_next = (live_next + 1) % MEM_MAP_MAX_LIVE;
+		lives[live_next].used = true;
+		atomic_store_explicit(&lives[live_next].size, size,
+				      memory_order_relaxed);
+		live_count++;
+		live_bytes += size;
+		*ret = live_next;
+		err = 0;
+	}
+	pthread_mutex_unlock(&live_lock);
+	return err;
+}
+
+static void live_publish(unsigned slot, void *base)
+{
+	/* release: the size before the base; pairs with mem_map_blank() */
+	atomic_store_explicit(&lives[slot].base, (uintptr_t)base,
+			      memory_order_release);
+}
+
+static void live_give_back(unsigned slot)
+{
+	struct live *l = &lives[slot];
+
+	pthread_mutex_lock(&live_lock);
+	live_count--;
+	live_bytes -= atomic_load_explicit(&l->size, memory_order_relaxed);
+	l->used = false;
+	pthread_mutex_unlock(&live_lock);
+}
+
+/* Zeros at [@p, @p + @len), which are mapped. */
+static bool blank(uintptr_t p, size_t len)
+{
+	return mmap((void *)p, len, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
+		    -1, 0) != MAP_FAILED;
+}
+
+bool mem_map_blank(const void *addr)
+{
+	const uintptr_t a = (uintptr_t)addr;
+
+	for (unsigned i = 0; i < MEM_MAP_MAX_LIVE; i++) {
+		const struct live *l = &lives[i];
+		uintptr_t base = atomic_load_explicit(&l->base,
+						      memory_order_acquire);
+		uint64_t size = atomic_load_explicit(&l->size,
+						     memory_order_acquire);
+
+		if (!base || a < base || a - base >= size)
+			continue;
+		/* Base of one and size of the next user of the slot? Ours is
+		 * stable: the caller holds it. */
+		if (atomic_load_explicit(&l->base, memory_order_relaxed) !=
+		    base)
+			continue;
+		/* A page will do where so much memory is not to be had. */
+		return blank(base, size) ||
+		       blank(align_down(a, 4096), 4096);
+	}
+	return false;
+}
 
 int mem_map_new(const struct mem_map *old, unsigned n_new,
 		struct mem_map **ret)
@@ -60,6 +155,12 @@ static int map_granule(int fd, const struct stat *st, uint64_t *ret)
 
 	if (fstatfs(fd, &fs) != 0)
 		return -errno;
+	/*
+	 * Whoever serves such a file can let every access to it wait for ever,
+	 * with locks of our address space held.
+	 */
+	if ((unsigned long)fs.f_type == FUSE_SUPER_MAGIC)
+		return -EOPNOTSUPP;
 	if ((unsigned long)fs.f_type == HUGETLBFS_MAGIC &&
 	    st->st_blksize > 0 && is_pow2((uint64_t)st->st_blksize))
 		page = max_u64(page, (uint64_t)st->st_blksize);
@@ -86,6 +187,7 @@ int mem_region_map(struct mem_region *r, int fd, uint64_t fd_off, uint64_t gpa,
 {
 	uint64_t granule, lead, map_size;
 	_Atomic unsigned *refs;
+	unsigned slot;
 	void *base;
 	int err;
 
@@ -102,13 +204,16 @@ int mem_region_map(struct mem_region *r, int fd, uint64_t fd_off, uint64_t gpa,
 	if (!refs)
 		return -ENOMEM;
 	atomic_init(refs, 1);
+	err = live_take(map_size, &slot);
+	if (err)
+		goto err_refs;
 	base = mmap(NULL, map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 		    (off_t)(fd_off - lead));
 	if (base == MAP_FAILED) {
 		err = -errno;
-		free(refs);
-		return err;
+		goto err_slot;
 	}
+	live_publish(slot, base);
 	/* Guest memory in our core dumps helps nobody. */
 	(void)madvise(base, map_size, MADV_DONTDUMP);
 	*r = (struct mem_region){
@@ -119,21 +224,33 @@ int mem_region_map(struct mem_region *r, int fd, uint64_t fd_off, uint64_t gpa,
 		.map_base = base,
 		.map_size = map_size,
 		.map_refs = refs,
+		.slot = slot,
 	};
 	return 0;
+
+err_slot:
+	live_give_back(slot);
+err_refs:
+	free(refs);
+	return err;
 }
 
 static void region_unref(struct mem_region *r)
 {
-	if (r->map_refs) {
+	const bool counted = r->map_refs != NULL;
+
+	if (counted) {
 		/* release: our accesses end; acquire: so did the others' */
 		if (atomic_fetch_sub_explicit(r->map_refs, 1,
 					      memory_order_acq_rel) > 1)
 			return;
 		free(r->map_refs);
+		live_publish(r->slot, NULL);
 	}
 	if (r->map_base)
 		munmap(r->map_base, r->map_size);
+	if (counted)
+		live_give_back(r->slot);
 }
 
 void mem_map_remove(struct mem_map *m, unsigned i)

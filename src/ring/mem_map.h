@@ -17,6 +17,13 @@
 #include "base/util.h"
 
 #define MEM_MAP_MAX_REGIONS 512
+/*
+ * All maps of the process together: what a peer makes us map must not use up
+ * our address space (128 TiB at least) or the number of mappings (65530 by
+ * default), which the others need too.
+ */
+#define MEM_MAP_MAX_LIVE 16384u
+#define MEM_MAP_MAX_LIVE_BYTES (UINT64_C(64) << 40)
 
 /* One mapped region. [host, host + size) is readable and writable. */
 struct mem_region {
@@ -27,6 +34,7 @@ struct mem_region {
 	void *map_base;    /* what munmap() gets; NULL: not ours to unmap */
 	uint64_t map_size;
 	_Atomic unsigned *map_refs; /* maps sharing this mmap; NULL if none */
+	unsigned slot;     /* in the list of live mappings, with map_refs */
 };
 
 struct mem_map {
@@ -47,7 +55,8 @@ ORIEL_MUST_CHECK int mem_map_new(const struct mem_map *old, unsigned n_new,
 /*
  * mmap @fd at @fd_off for @size bytes and describe it as @r. The descriptor
  * stays the caller's. Fails with -EINVAL on a zero size, on wrap-around of
- * gpa, uaddr or offset, or if the file is shorter than @fd_off + @size.
+ * gpa, uaddr or offset, or if the file is shorter than @fd_off + @size; with
+ * -ENOSPC when the process has too many regions or bytes of them.
  */
 ORIEL_MUST_CHECK int mem_region_map(struct mem_region *r, int fd,
 				    uint64_t fd_off, uint64_t gpa,
@@ -63,6 +72,14 @@ void mem_map_unref(struct mem_map *m);
 /* NULL if [@gpa, @gpa + @len) is not wholly inside one region. */
 void *mem_map_gpa(const struct mem_map *m, uint64_t gpa, uint64_t len);
 void *mem_map_uaddr(const struct mem_map *m, uint64_t uaddr, uint64_t len);
+
+/*
+ * The region that holds @addr, if one does, becomes zeros of our own instead of
+ * the driver's file, in every map: for the handler of the SIGBUS that its loss
+ * caused. False: no region, or it could not be done. Async-signal-safe; the
+ * caller has a reference to a map with the region.
+ */
+bool mem_map_blank(const void *addr);
 
 /* Would @r overlap a region of @m in guest addresses? */
 bool mem_map_overlaps(const struct mem_map *m, uint64_t gpa, uint64_t size);

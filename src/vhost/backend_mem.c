@@ -45,6 +45,19 @@ void be_mem_clear(struct vhost_backend *be)
 	publish(be, NULL);
 }
 
+/* More than any machine has; see also MEM_MAP_MAX_LIVE_BYTES. */
+#define TABLE_MAX_BYTES (UINT64_C(16) << 40)
+
+static uint64_t table_bytes(const struct mem_map *m)
+{
+	uint64_t sum = 0;
+
+	/* cannot overflow: each was checked against the rest of the limit */
+	for (unsigned i = 0; i < m->n_regions; i++)
+		sum += m->regions[i].size;
+	return sum;
+}
+
 /* Map @r from @fd as the next region of @m. */
 static int add_region(struct mem_map *m, const struct vhost_user_mem_region *r,
 		      int fd, const char *name)
@@ -55,6 +68,9 @@ static int add_region(struct mem_map *m, const struct vhost_user_mem_region *r,
 	if (mem_map_overlaps(m, r->gpa, r->size))
 		return be_violation(name, "region 0x%" PRIx64 " + 0x%" PRIx64
 				    " overlaps another", r->gpa, r->size);
+	if (r->size > TABLE_MAX_BYTES - table_bytes(m))
+		return be_violation(name, "region 0x%" PRIx64 " + 0x%" PRIx64
+				    ": too much memory", r->gpa, r->size);
 	err = mem_region_map(to, fd, r->mmap_offset, r->gpa, r->uaddr,
 			     r->size);
 	if (err) {
