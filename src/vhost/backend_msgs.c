@@ -252,7 +252,6 @@ static int take_vring_fd(struct vhost_backend *be, struct vhost_vq **ret_vq,
 		return be_violation(name, "queue %u: the descriptor is neither "
 				    "an eventfd nor a socket", vq->index);
 	*ret_fd = none ? -1 : be->rx.fds[0];
-	be->rx.fds[0] = -1;
 	*ret_vq = vq;
 	return 0;
 }
@@ -265,9 +264,9 @@ static int do_vring_kick(struct vhost_backend *be)
 
 	if (err)
 		return err;
+	be->rx.fds[0] = -1;
 	vq_stop(vq);
-	fd_close(&vq->kick_fd);
-	vq->kick_fd = fd;
+	vq_set_kick(vq, fd);
 	vq->kick_set = true;
 	return vq_try_start(vq, "SET_VRING_KICK");
 }
@@ -279,7 +278,9 @@ static int do_vring_call(struct vhost_backend *be)
 	int err = take_vring_fd(be, &vq, &fd);
 
 	if (!err)
-		vq_set_call(vq, fd);
+		err = vq_set_call(vq, fd);
+	if (!err)
+		be->rx.fds[0] = -1;
 	return err;
 }
 
@@ -290,7 +291,9 @@ static int do_vring_err(struct vhost_backend *be)
 	int err = take_vring_fd(be, &vq, &fd);
 
 	if (!err)
-		vq_set_err(vq, fd);
+		err = vq_set_err(vq, fd);
+	if (!err)
+		be->rx.fds[0] = -1;
 	return err;
 }
 

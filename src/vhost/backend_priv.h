@@ -26,9 +26,15 @@
 #include "vhost/backend.h"
 #include "vhost/vhost_msg.h"
 
-/* Where "there is something" is written: an eventfd, or a stream socket. */
+/*
+ * Where "there is something" is written: an eventfd, or a stream socket. The
+ * front end has the same open file and can make a write to it block at any
+ * time, so it is written without a lock, by queue threads only, which vq_stop()
+ * can interrupt. Counted: by the queue and by the thread that writes.
+ */
 struct vq_notifier {
-	int fd; /* -1: none */
+	_Atomic unsigned refs;
+	int fd;
 	bool is_sock;
 };
 
@@ -45,16 +51,18 @@ struct vhost_vq {
 	bool enabled;
 	struct vhost_user_vring_addr addr;
 	int kick_fd; /* -1 with kick_set: the ring is to be polled */
+	bool kick_is_sock;
 
 	pthread_mutex_t call_lock;
-	struct vq_notifier call; /* guarded by call_lock */
-	struct vq_notifier err;  /* guarded by call_lock */
+	struct vq_notifier *call; /* guarded by call_lock; NULL: none */
+	struct vq_notifier *err;  /* guarded by call_lock; NULL: none */
 
 	/* The thread. */
 	bool running;         /* main only: thread is to be joined */
 	pthread_t thread;
 	int wake_fd;          /* interrupts its poll(2) */
 	_Atomic bool stop;
+	_Atomic bool recall; /* call is new: a call may have gone to the old */
 	struct ring_device dev; /* its own while it runs */
 	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
 	struct ring_chain *chain; /* the one being handled */
@@ -130,14 +138,15 @@ void be_stop_all(struct vhost_backend *be);
 void vq_reset(struct vhost_vq *vq);
 /*
  * May @fd serve as a kick, call or error descriptor? An eventfd (an inode
- * without a type), made non-blocking since a full one must not hold a thread,
- * or a socket. Nothing else: writing to a pipe without reader is a SIGPIPE, and
+ * without a type), made non-blocking so that a full one does not hold a thread
+ * (the front end can undo that: see struct vq_notifier), or a socket. Nothing else: writing to a pipe without reader is a SIGPIPE, and
  * a file is always readable.
  */
 bool vq_fd_is_usable(int fd);
-/* Take over @fd (-1: none) as the call or error descriptor. */
-void vq_set_call(struct vhost_vq *vq, int fd);
-void vq_set_err(struct vhost_vq *vq, int fd);
+/* Take over @fd (-1: none), on success. */
+ORIEL_MUST_CHECK int vq_set_call(struct vhost_vq *vq, int fd);
+ORIEL_MUST_CHECK int vq_set_err(struct vhost_vq *vq, int fd);
+void vq_set_kick(struct vhost_vq *vq, int fd);
 
 /* backend_channel.c */
 ORIEL_MUST_CHECK int chan_init(struct vhost_channel *c);

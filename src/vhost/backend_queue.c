@@ -10,6 +10,11 @@
  * asks for kicks, looks once more (the barrier is in ring_device_want_kick)
  * and sleeps in poll(2) until a kick or main wakes it. The hiprio queue skips
  * the first stage: what it carries is waited for by nobody.
+ *
+ * A front end can make its thread of ours wait: by the descriptors it gave us,
+ * whose O_NONBLOCK it shares, or by what the request does. Main must get the
+ * thread back nonetheless, so a thread that does not stop by itself is sent
+ * SIGURG, again and again, whose handler does nothing but interrupt.
  */
 #include "vhost/backend_priv.h"
 
@@ -56,13 +61,45 @@ static bool is_stopping(const struct vhost_vq *vq)
 	return atomic_load_explicit(&vq->stop, memory_order_relaxed);
 }
 
-/* Tell the front end; it may not listen, which must not stop us. */
-static void notify(const struct vq_notifier *to)
+static void wake(struct vhost_vq *vq)
 {
 	const uint64_t one = 1;
+	ssize_t n = write(vq->wake_fd, &one, sizeof(one));
+
+	(void)n; /* ours, and full only if it is readable already */
+}
+
+static void unwake(struct vhost_vq *vq)
+{
+	uint64_t count;
+	ssize_t n = read(vq->wake_fd, &count, sizeof(count));
+
+	(void)n; /* may have been drained before */
+}
+
+static void notifier_put(struct vq_notifier *to)
+{
+	/* acq_rel: the last one closes what the others are done with */
+	if (!to || atomic_fetch_sub_explicit(&to->refs, 1,
+					     memory_order_acq_rel) > 1)
+		return;
+	fd_close(&to->fd);
+	free(to);
+}
+
+/* Tell the front end; it may not listen, which must not stop us. */
+static void notify(struct vhost_vq *vq, struct vq_notifier *const *which)
+{
+	const uint64_t one = 1;
+	struct vq_notifier *to;
 	ssize_t n;
 
-	if (to->fd < 0)
+	pthread_mutex_lock(&vq->call_lock);
+	to = *which;
+	if (to)
+		atomic_fetch_add_explicit(&to->refs, 1, memory_order_relaxed);
+	pthread_mutex_unlock(&vq->call_lock);
+	if (!to)
 		return;
 	if (to->is_sock)
 		n = send(to->fd, &one, sizeof(one),
@@ -70,22 +107,19 @@ static void notify(const struct vq_notifier *to)
 	else
 		n = write(to->fd, &one, sizeof(one));
 	(void)n; /* full: a notification is pending; gone: main will notice */
+	notifier_put(to);
 }
 
 static void vq_call(struct vhost_vq *vq)
 {
-	pthread_mutex_lock(&vq->call_lock);
-	notify(&vq->call);
-	pthread_mutex_unlock(&vq->call_lock);
+	notify(vq, &vq->call);
 }
 
 /* The queue stops: the driver broke the rules. */
 static void vq_broken(struct vhost_vq *vq, const char *why)
 {
 	log_error("vhost: queue %u stopped: %s", vq->index, why);
-	pthread_mutex_lock(&vq->call_lock);
-	notify(&vq->err);
-	pthread_mutex_unlock(&vq->call_lock);
+	notify(vq, &vq->err);
 }
 
 /* One chain: 1 handled, 0 none there, -EPROTO (reported). */
@@ -175,7 +209,12 @@ static int drain_kick(struct vhost_vq *vq, short revents)
 
 	if (!revents)
 		return 0;
-	n = revents & POLLIN ? read(vq->kick_fd, &count, sizeof(count)) : 0;
+	if (!(revents & POLLIN))
+		n = 0;
+	else if (vq->kick_is_sock)
+		n = recv(vq->kick_fd, &count, sizeof(count), MSG_DONTWAIT);
+	else
+		n = read(vq->kick_fd, &count, sizeof(count));
 	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
 		return 0;
 	vq_broken(vq, "its kick descriptor does not work");
@@ -194,6 +233,8 @@ static int vq_sleep(struct vhost_vq *vq)
 	if (!ring_device_has_avail(&vq->dev) &&
 	    poll(p, 2, vq->kick_fd < 0 ? POLLED_RING_MS : -1) > 0)
 		err = drain_kick(vq, p[0].revents);
+	if (p[1].revents)
+		unwake(vq);
 	ring_device_want_kick(&vq->dev, false);
 	return err;
 }
@@ -204,8 +245,14 @@ static void vq_loop(struct vhost_vq *vq)
 	bool recent = false; /* a request was handled since the last sleep */
 
 	while (!is_stopping(vq)) {
-		int n = vq_batch(vq);
+		int n;
 
+		if (ORIEL_UNLIKELY(atomic_load_explicit(&vq->recall,
+							memory_order_relaxed)) &&
+		    atomic_exchange_explicit(&vq->recall, false,
+					     memory_order_acquire))
+			vq_call(vq);
+		n = vq_batch(vq);
 		if (n < 0)
 			return;
 		if (n > 0) {
@@ -240,8 +287,6 @@ int vq_init(struct vhost_backend *be, unsigned i)
 	vq->be = be;
 	vq->index = i;
 	vq->kick_fd = -1;
-	vq->call.fd = -1;
-	vq->err.fd = -1;
 	vq->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vq->wake_fd < 0)
 		return -errno;
@@ -295,6 +340,21 @@ static int ring_init(struct vhost_vq *vq, const struct mem_map *mem,
 	return 0;
 }
 
+static void on_sigurg(int sig)
+{
+	/* only to interrupt */
+}
+
+/* Without SA_RESTART. Nobody else uses it: its default is to be ignored. */
+static void take_sigurg(void)
+{
+	struct sigaction sa = { .sa_flags = 0 };
+
+	sa.sa_handler = on_sigurg;
+	sigemptyset(&sa.sa_mask);
+	sigaction(SIGURG, &sa, NULL);
+}
+
 /*
  * Signals that report our own faults stay open, the others are for the
  * threads of the program.
@@ -304,12 +364,15 @@ static int spawn(struct vhost_vq *vq)
 	static const int faults[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL,
 				      SIGTRAP, SIGABRT, SIGSYS };
 	sigset_t block, old;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char name[16];
 	int err;
 
+	pthread_once(&once, take_sigurg);
 	sigfillset(&block);
 	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
 		sigdelset(&block, faults[i]);
+	sigdelset(&block, SIGURG);
 	pthread_sigmask(SIG_SETMASK, &block, &old);
 	err = pthread_create(&vq->thread, NULL, vq_thread, vq);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -362,21 +425,37 @@ static void stop_begin(struct vhost_vq *vq)
 	if (!vq->running)
 		return;
 	atomic_store_explicit(&vq->stop, true, memory_order_relaxed);
-	notify(&(struct vq_notifier){ .fd = vq->wake_fd });
+	wake(vq);
+}
+
+/* Join, and interrupt it if it does not come. */
+static void join(struct vhost_vq *vq)
+{
+	uint64_t patience_ns = NS_PER_S;
+	struct timespec until;
+
+	for (;;) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += (long)(patience_ns % NS_PER_S);
+		until.tv_sec += (time_t)(patience_ns / NS_PER_S) +
+				until.tv_nsec / (long)NS_PER_S;
+		until.tv_nsec %= (long)NS_PER_S;
+		if (pthread_timedjoin_np(vq->thread, NULL, &until) !=
+		    ETIMEDOUT)
+			return;
+		pthread_kill(vq->thread, SIGURG);
+		patience_ns = 50 * NS_PER_MS;
+	}
 }
 
 static void stop_end(struct vhost_vq *vq)
 {
-	uint64_t count;
-	ssize_t n;
-
 	if (!vq->running)
 		return;
-	pthread_join(vq->thread, NULL);
+	join(vq);
 	vq->running = false;
 	vq->base = vq->dev.last_avail;
-	n = read(vq->wake_fd, &count, sizeof(count));
-	(void)n; /* we wrote it */
+	unwake(vq);
 	mem_map_unref(vq->ring_mem);
 	vq->ring_mem = NULL;
 }
@@ -426,35 +505,74 @@ static bool is_socket(int fd)
 	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-void vq_set_call(struct vhost_vq *vq, int fd)
+static void set_notifier(struct vhost_vq *vq, struct vq_notifier **which,
+			 struct vq_notifier *to)
 {
-	const struct vq_notifier new = { fd, is_socket(fd) };
+	struct vq_notifier *old;
 
 	pthread_mutex_lock(&vq->call_lock);
-	fd_close(&vq->call.fd);
-	vq->call = new;
-	/* One may have gone to the old descriptor, which nobody reads. */
-	if (vq->running)
-		notify(&vq->call);
+	old = *which;
+	*which = to;
 	pthread_mutex_unlock(&vq->call_lock);
+	notifier_put(old);
 }
 
-void vq_set_err(struct vhost_vq *vq, int fd)
+static int notifier_new(int fd, struct vq_notifier **ret)
 {
-	const struct vq_notifier new = { fd, is_socket(fd) };
+	struct vq_notifier *to = NULL;
 
-	pthread_mutex_lock(&vq->call_lock);
-	fd_close(&vq->err.fd);
-	vq->err = new;
-	pthread_mutex_unlock(&vq->call_lock);
+	if (fd >= 0) {
+		to = malloc(sizeof(*to));
+		if (!to)
+			return -ENOMEM;
+		atomic_init(&to->refs, 1);
+		to->fd = fd;
+		to->is_sock = is_socket(fd);
+	}
+	*ret = to;
+	return 0;
+}
+
+int vq_set_call(struct vhost_vq *vq, int fd)
+{
+	struct vq_notifier *to = NULL;
+	int err = notifier_new(fd, &to);
+
+	if (err)
+		return err;
+	set_notifier(vq, &vq->call, to);
+	/* One may have gone to the old descriptor, which nobody reads. */
+	if (to && vq->running) {
+		/* release: the new one is there; pairs with vq_loop() */
+		atomic_store_explicit(&vq->recall, true, memory_order_release);
+		wake(vq);
+	}
+	return 0;
+}
+
+int vq_set_err(struct vhost_vq *vq, int fd)
+{
+	struct vq_notifier *to = NULL;
+	int err = notifier_new(fd, &to);
+
+	if (!err)
+		set_notifier(vq, &vq->err, to);
+	return err;
+}
+
+void vq_set_kick(struct vhost_vq *vq, int fd)
+{
+	fd_close(&vq->kick_fd);
+	vq->kick_fd = fd;
+	vq->kick_is_sock = is_socket(fd);
 }
 
 void vq_reset(struct vhost_vq *vq)
 {
 	vq_stop(vq);
 	fd_close(&vq->kick_fd);
-	vq_set_call(vq, -1);
-	vq_set_err(vq, -1);
+	set_notifier(vq, &vq->call, NULL);
+	set_notifier(vq, &vq->err, NULL);
 	vq->size_set = false;
 	vq->addr_set = false;
 	vq->kick_set = false;
