@@ -13,24 +13,32 @@ int server_handle_new(struct server_session *s, int fd,
 		      struct server_inode *ino, bool is_dir, uint64_t *ret_fh)
 {
 	struct server_handle *h = calloc(1, sizeof(*h));
+	int r;
 
 	if (!h)
 		return -ENOMEM;
 	atomic_init(&h->refs, 1);
 	h->share = s->share;
 	h->inode = ino;
-	server_inode_ref(ino);
 	h->fd = fd;
 	h->is_dir = is_dir;
 	pthread_mutex_init(&h->dir_lock, NULL);
-	atomic_fetch_add_explicit(&s->share->n.handles, 1,
-				  memory_order_relaxed);
 	pthread_mutex_lock(&s->lock);
-	h->fh = ++s->next_fh;
-	*ret_fh = h->fh;
-	hash_table_add(&s->handles, &h->by_fh, hash_mix(h->fh));
+	r = server_quota_locked(s);
+	if (!r) {
+		server_inode_ref(ino);
+		h->fh = ++s->next_fh;
+		*ret_fh = h->fh;
+		hash_table_add(&s->handles, &h->by_fh, hash_mix(h->fh));
+		atomic_fetch_add_explicit(&s->share->n.handles, 1,
+					  memory_order_relaxed);
+	}
 	pthread_mutex_unlock(&s->lock);
-	return 0;
+	if (r) {
+		pthread_mutex_destroy(&h->dir_lock);
+		free(h);
+	}
+	return r;
 }
 
 static struct server_handle *find_locked(struct server_session *s, uint64_t fh)

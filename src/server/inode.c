@@ -77,6 +77,12 @@ static bool unref_fast(struct server_inode *ino)
 	return false;
 }
 
+static void inode_free(struct server_inode *ino)
+{
+	pthread_mutex_destroy(&ino->dax_lock);
+	free(ino);
+}
+
 void server_inode_unref(struct server_share *sh, struct server_inode *ino)
 {
 	if (ORIEL_LIKELY(unref_fast(ino)))
@@ -92,7 +98,7 @@ void server_inode_unref(struct server_share *sh, struct server_inode *ino)
 	pthread_mutex_unlock(&sh->lock);
 	oriel_assert(ino->dax[0].users == 0 && ino->dax[1].users == 0);
 	server_fd_drop(sh, ino->fd);
-	free(ino);
+	inode_free(ino);
 }
 
 struct server_inode *server_inode_find(struct server_share *sh,
@@ -123,6 +129,7 @@ static struct server_inode *inode_new(struct server_share *sh, int fd,
 	ino->nodeid = atomic_fetch_add_explicit(&sh->next_nodeid, 1,
 						memory_order_relaxed);
 	atomic_init(&ino->refs, 1);
+	pthread_mutex_init(&ino->dax_lock, NULL);
 	return ino;
 }
 
@@ -147,7 +154,7 @@ int server_inode_adopt(struct server_share *sh, int fd, const struct statx *stx,
 	pthread_mutex_unlock(&sh->lock);
 	if (ino) {
 		server_fd_drop(sh, fd);
-		free(fresh);
+		inode_free(fresh);
 		fresh = ino;
 	}
 	*ret = fresh;

@@ -12,7 +12,9 @@
  * on a file except map_lock and dax_lock:
  *   session->map_lock  the session's window mappings; held while the front end
  *                      is asked to map or unmap
- *   share->dax_lock    the descriptors inodes keep for mappings
+ *   inode->dax_lock    the descriptors an inode keeps for mappings; held while
+ *                      one is opened, which can take as long as somebody's
+ *                      lease on the file: so it is not the share's
  *   handle->dir_lock   position of an open directory
  *   session->lock      the session's tables of nodes and handles
  *   share->lock        the share's inodes by (dev, ino, mount)
@@ -42,8 +44,6 @@
 #define SERVER_IOV_MAX 1104u
 /* Mappings of one session; a front end's kernel allows about as many. */
 #define SERVER_MAPPINGS_MAX 65536u
-/* Descriptors left to the rest of the daemon. */
-#define SERVER_FD_RESERVE 128u
 #define SERVER_STATX_MASK (STATX_BASIC_STATS | STATX_MNT_ID)
 
 struct server_inode_key {
@@ -52,7 +52,7 @@ struct server_inode_key {
 	uint64_t mnt;
 };
 
-/* A descriptor open for I/O that mappings share. Under share->dax_lock. */
+/* A descriptor open for I/O that mappings share. Under inode->dax_lock. */
 struct server_dax_fd {
 	int fd; /* valid while users > 0 */
 	unsigned users;
@@ -65,6 +65,7 @@ struct server_inode {
 	mode_t type; /* S_IFMT bits; never change */
 	int fd;      /* O_PATH */
 	_Atomic uint64_t refs;
+	pthread_mutex_t dax_lock;
 	struct server_dax_fd dax[2]; /* [writable] */
 };
 
@@ -82,10 +83,10 @@ struct server_share {
 	struct server_share_config cfg; /* with descriptors of our own */
 	struct server_inode *root;
 	uint64_t fd_limit;
+	uint64_t session_limit; /* nodes and handles of one session */
 	_Atomic uint64_t next_nodeid;
 	pthread_mutex_t lock;
 	struct hash_table by_key;
-	pthread_mutex_t dax_lock;
 	struct server_counters n;
 };
 
@@ -166,6 +167,8 @@ unsigned server_iov_slice(const struct iovec *iov, unsigned n, size_t off,
 
 /* share.c */
 ORIEL_MUST_CHECK int server_fd_reserve(struct server_share *sh);
+/* May @s have one more node or handle? 0 or -EMFILE; s->lock is held. */
+ORIEL_MUST_CHECK int server_quota_locked(const struct server_session *s);
 void server_fd_release(struct server_share *sh); /* one reservation */
 void server_fd_drop(struct server_share *sh, int fd); /* close and release */
 

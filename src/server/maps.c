@@ -45,7 +45,7 @@ static int dax_fd_get(struct server_share *sh, struct server_inode *ino,
 	struct server_dax_fd *d = &ino->dax[writable];
 	int fd;
 
-	pthread_mutex_lock(&sh->dax_lock);
+	pthread_mutex_lock(&ino->dax_lock);
 	fd = d->fd;
 	if (!d->users)
 		fd = server_inode_open(sh, ino, writable ? O_RDWR : O_RDONLY);
@@ -53,7 +53,7 @@ static int dax_fd_get(struct server_share *sh, struct server_inode *ino,
 		d->fd = fd;
 		d->users++;
 	}
-	pthread_mutex_unlock(&sh->dax_lock);
+	pthread_mutex_unlock(&ino->dax_lock);
 	return fd;
 }
 
@@ -62,20 +62,20 @@ static void dax_fd_put(struct server_share *sh, struct server_inode *ino,
 {
 	struct server_dax_fd *d = &ino->dax[writable];
 
-	pthread_mutex_lock(&sh->dax_lock);
+	pthread_mutex_lock(&ino->dax_lock);
 	if (--d->users == 0)
 		server_fd_drop(sh, d->fd);
-	pthread_mutex_unlock(&sh->dax_lock);
+	pthread_mutex_unlock(&ino->dax_lock);
 }
 
 /* The descriptor of a mapping that is there: its user count is not zero. */
-static int dax_fd_of(struct server_share *sh, const struct server_mapping *m)
+static int dax_fd_of(const struct server_mapping *m)
 {
 	int fd;
 
-	pthread_mutex_lock(&sh->dax_lock);
+	pthread_mutex_lock(&m->inode->dax_lock);
 	fd = m->inode->dax[m->writable].fd;
-	pthread_mutex_unlock(&sh->dax_lock);
+	pthread_mutex_unlock(&m->inode->dax_lock);
 	return fd;
 }
 
@@ -127,7 +127,7 @@ static void tree_del(struct server_session *s, struct server_mapping *m)
 static int map_locked(struct server_session *s, struct server_mapping *m)
 {
 	int r = s->cfg.window_ops->map(s->cfg.window_ctx,
-				       dax_fd_of(s->share, m), m->file_off,
+				       dax_fd_of(m), m->file_off,
 				       m->node.start, map_len(m), m->writable);
 
 	if (r) {
@@ -253,7 +253,7 @@ int server_map_setup(struct server_session *s, struct server_inode *ino,
 		return r;
 	/* Stores to the window pass the kernel's own clearing by. */
 	if (writable) {
-		r = server_clear_privileges(dax_fd_of(s->share, m));
+		r = server_clear_privileges(dax_fd_of(m));
 		if (r) {
 			mapping_free(s->share, m);
 			return r;

@@ -68,6 +68,7 @@ int server_node_add(struct server_session *s, struct server_inode *ino)
 {
 	struct server_node *node;
 	struct server_node *other;
+	int r = 0;
 
 	if (ino == s->share->root || count_known(s, ino)) {
 		server_inode_unref(s->share, ino);
@@ -85,13 +86,15 @@ int server_node_add(struct server_session *s, struct server_inode *ino)
 	if (other)
 		other->nlookup++;
 	else
+		r = server_quota_locked(s);
+	if (!other && !r)
 		hash_table_add(&s->nodes, &node->by_id, hash_mix(ino->nodeid));
 	pthread_mutex_unlock(&s->lock);
-	if (other) {
+	if (other || r) {
 		free(node);
 		server_inode_unref(s->share, ino);
 	}
-	return 0;
+	return r;
 }
 
 void server_node_forget(struct server_session *s, uint64_t nodeid, uint64_t n)

@@ -34,6 +34,12 @@ struct server_share_config {
 	bool xattr;
 	enum server_cache cache;
 	uint64_t dax_min_bytes; /* smaller files are not FUSE_ATTR_DAX */
+	/*
+	 * FUSE_ATTR_DAX also for clients that are not liboriel. QEMU (11.1) does
+	 * not map past the end of a file, so a guest that follows the mark gets
+	 * EIO for any file whose size is no multiple of its ranges.
+	 */
+	bool dax_for_guests;
 };
 
 /* How a session reaches the DAX window; all NULL-able as a whole. Calls come

@@ -438,6 +438,10 @@ ssize_t server_op_init(struct server_req *req)
 	flags = agree(req->s, &in);
 	fill_init(&in, flags, &out);
 	memcpy(req->t->reply, &out, sizeof(out));
+	/* agreed to all the same: no file is marked, which is a policy too */
+	if (in.unused[0] != FUSE_WIRE_INIT_MAGIC &&
+	    !req->s->share->cfg.dax_for_guests)
+		flags &= ~(uint64_t)FUSE_HAS_INODE_DAX;
 	atomic_store_explicit(&req->s->flags, flags, memory_order_relaxed);
 	/* pairs with the acquire in run_op() */
 	atomic_store_explicit(&req->s->ready, true, memory_order_release);

@@ -5,8 +5,9 @@
  * so the table holds the root only.
  *
  * Descriptors are counted before they are opened and limited below the
- * process's limit, so that a client that opens without end is told -EMFILE
- * while the daemon can still accept and serve others.
+ * process's limit, so that clients that open without end are told -EMFILE
+ * while the daemon can still accept others. And no session alone gets all: one
+ * that takes what it can leaves a quarter to the others.
  */
 #include "server/internal.h"
 
@@ -18,15 +19,20 @@
 
 #include "base/fd.h"
 
+/* A quarter is for connections: each has some twenty descriptors. */
 static uint64_t fd_limit(void)
 {
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == RLIM_INFINITY)
 		return UINT64_MAX;
-	if (rl.rlim_cur < 4 * SERVER_FD_RESERVE)
-		return rl.rlim_cur * 3 / 4;
-	return rl.rlim_cur - SERVER_FD_RESERVE;
+	return rl.rlim_cur - rl.rlim_cur / 4;
+}
+
+int server_quota_locked(const struct server_session *s)
+{
+	return s->nodes.count + s->handles.count < s->share->session_limit ?
+		       0 : -EMFILE;
 }
 
 int server_fd_reserve(struct server_share *sh)
@@ -92,7 +98,6 @@ static void share_free(struct server_share *sh)
 	if (sh->root)
 		server_inode_unref(sh, sh->root);
 	hash_table_done(&sh->by_key);
-	pthread_mutex_destroy(&sh->dax_lock);
 	pthread_mutex_destroy(&sh->lock);
 	fd_close(&sh->cfg.root_fd);
 	fd_close(&sh->cfg.proc_fd);
@@ -113,8 +118,8 @@ int server_share_new(const struct server_share_config *cfg,
 	atomic_init(&sh->refs, 1);
 	atomic_init(&sh->next_nodeid, FUSE_ROOT_ID);
 	pthread_mutex_init(&sh->lock, NULL);
-	pthread_mutex_init(&sh->dax_lock, NULL);
 	sh->fd_limit = fd_limit();
+	sh->session_limit = sh->fd_limit - sh->fd_limit / 4;
 	r = hash_table_init(&sh->by_key);
 	if (!r)
 		r = dup_fd(cfg->root_fd, &sh->cfg.root_fd);
