@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -27,6 +28,10 @@
 #include "vhost/backend.h"
 
 #define MAX_CLIENTS 1024u
+/* Each is two mappings, of which a process has 65530 by default. */
+#define MAX_THREADS 8192u
+/* For connections to end in when the daemon is told to. */
+#define END_TIMEOUT_S 10
 /* After accept(2) ran out of something. */
 #define PAUSE_MS 100
 
@@ -204,30 +209,64 @@ err_sock:
 	return r;
 }
 
-/* Join those that are done; @all: stop and join every one. */
-static void reap(struct daemon *d, bool all)
+static void client_gone(struct daemon *d, struct client *c)
+{
+	vhost_backend_free(c->be);
+	list_del(&c->link);
+	d->n_clients--;
+	free(c);
+}
+
+/* Join those that are done. */
+static void reap(struct daemon *d)
 {
 	struct list *pos;
 	struct list *tmp;
 
-	list_for_each(pos, &d->clients) {
-		if (all)
-			vhost_backend_stop(list_entry(pos, struct client,
-						      link)->be);
-	}
 	list_for_each_safe(pos, tmp, &d->clients) {
 		struct client *c = list_entry(pos, struct client, link);
 
 		/* pairs with the release in client_main() */
-		if (!all && !atomic_load_explicit(&c->done,
-						  memory_order_acquire))
+		if (!atomic_load_explicit(&c->done, memory_order_acquire))
 			continue;
 		pthread_join(c->thread, NULL);
-		vhost_backend_free(c->be);
-		list_del(&c->link);
-		d->n_clients--;
-		free(c);
+		client_gone(d, c);
 	}
+}
+
+/*
+ * Stop and join every one. A thread can be beyond reach: in a file system that
+ * does not answer, in close(2) of a client's descriptor on its own FUSE. Then
+ * the process ends as it is.
+ */
+static void end_all(struct daemon *d)
+{
+	struct timespec until;
+	struct list *pos;
+	struct list *tmp;
+
+	list_for_each(pos, &d->clients)
+		vhost_backend_stop(list_entry(pos, struct client, link)->be);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += END_TIMEOUT_S;
+	list_for_each_safe(pos, tmp, &d->clients) {
+		struct client *c = list_entry(pos, struct client, link);
+
+		if (pthread_timedjoin_np(c->thread, NULL, &until)) {
+			log_error("client %u hangs in the kernel: ending"
+				  " without it", c->id);
+			orield_janitor_finish();
+			_exit(1);
+		}
+		client_gone(d, c);
+	}
+}
+
+static unsigned max_clients(const struct orield_options *opt)
+{
+	/* its queues, hiprio, and the one that reads its socket */
+	return (unsigned)min_u64(MAX_CLIENTS,
+				 MAX_THREADS / (opt->request_queues + 2));
 }
 
 /* -------------------------------------------------------------- signals */
@@ -301,7 +340,7 @@ static bool accept_one(struct daemon *d, int listen_fd)
 		log_warn("cannot accept a client: %s", strerror(errno));
 		return false;
 	}
-	if (d->n_clients >= MAX_CLIENTS) {
+	if (d->n_clients >= max_clients(d->opt)) {
 		log_warn("refused a client: there are %u", d->n_clients);
 		close(sock);
 		return true;
@@ -341,7 +380,7 @@ static void loop(struct daemon *d, int listen_fd, int signal_fd)
 			return;
 		if (p[1].revents) {
 			drain(d->done_fd);
-			reap(d, false);
+			reap(d);
 			if (listen_fd < 0 && !d->n_clients)
 				return;
 		}
@@ -368,7 +407,7 @@ int orield_serve(const struct orield_options *opt, struct server_share *share,
 		r = client_start(&d, opt->connected_fd);
 	if (!r)
 		loop(&d, listen_fd, signal_fd);
-	reap(&d, true);
+	end_all(&d);
 	close(d.done_fd);
 	return r;
 }
