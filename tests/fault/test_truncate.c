@@ -208,6 +208,109 @@ static void copy_while_truncated(struct oriel_session *s, const char *what,
 	must(info.faults > 0, "nothing was truncated under a copy");
 }
 
+/* ------------------------------------------------------ our own truncations */
+
+struct reader {
+	struct oriel_file *f;
+	_Atomic bool *stop;
+	pthread_t thread;
+	unsigned id;
+};
+
+/* Across the end as it is or was: by window, by message, and asking. */
+static void *reader_main(void *arg)
+{
+	struct reader *r = arg;
+	struct rng rng = { .state = r->id };
+	unsigned char buf[9000];
+	struct oriel_stat st;
+
+	while (!atomic_load(r->stop)) {
+		size_t len = 1 + (size_t)rng_below(&rng, sizeof(buf));
+		off_t off = (off_t)rng_below(&rng, 12000);
+		ssize_t n = oriel_pread(r->f, buf, len, off);
+
+		must(n >= 0 && (size_t)n <= len, "pread returned %zd", n);
+		check_bytes(buf, (size_t)n, (uint64_t)off);
+		if (r->id == 0)
+			must(oriel_fstat(r->f, ORIEL_FORCE_SYNC, &st) == 0,
+			     "fstat");
+	}
+	return NULL;
+}
+
+/* A write past the end, on the page that the end is in, right after we cut the
+ * file: it must extend the file, whatever readers have seen of the old size. */
+static void cut_and_write(struct oriel_file *f, int fd, struct rng *rng)
+{
+	size_t end = 1 + (size_t)rng_below(rng, 8000);
+	size_t at = end + (size_t)rng_below(rng, 50);
+	size_t len = 1 + (size_t)rng_below(rng, 100);
+	unsigned char buf[100], got[100];
+
+	pattern_fill(buf, len, SEED, at);
+	must(oriel_ftruncate(f, (off_t)end) == 0, "ftruncate");
+	must(oriel_pwrite(f, buf, len, (off_t)at) == (ssize_t)len, "pwrite");
+	must(lseek(fd, 0, SEEK_END) == (off_t)(at + len),
+	     "size %lld after %zu bytes at %zu", (long long)lseek(fd, 0,
+								  SEEK_END),
+	     len, at);
+	must(pread(fd, got, len, (off_t)at) == (ssize_t)len, "pread");
+	must(memcmp(got, buf, len) == 0, "lost: %zu bytes at %zu", len, at);
+	must(oriel_pread(f, got, len, (off_t)at) == (ssize_t)len, "pread");
+	must(memcmp(got, buf, len) == 0, "not seen: %zu bytes at %zu", len, at);
+	/* longer again, so that readers find more than they will */
+	if (rng_below(rng, 2)) {
+		unsigned char *more = malloc(12000 - at);
+
+		must(more, "no memory");
+		pattern_fill(more, 12000 - at, SEED, at);
+		must(oriel_pwrite(f, more, 12000 - at, (off_t)at) ==
+			     (ssize_t)(12000 - at),
+		     "pwrite");
+		free(more);
+	}
+}
+
+static void truncate_ourselves(const char *what, uint32_t small_file_bytes,
+			       unsigned rounds)
+{
+	struct oriel_options o;
+	struct oriel_session *s;
+	struct oriel_file *f;
+	struct reader r[3];
+	struct rng rng = { .state = 1 };
+	_Atomic bool stop = false;
+	int fd;
+
+	native_pattern(dir, "own", 12000, SEED);
+	fd = open(in_dir(dir, "own"), O_RDONLY | O_CLOEXEC);
+	test_options(&o);
+	o.small_file_bytes = small_file_bytes;
+	s = test_connect(dir, &o);
+	must(fd >= 0 && oriel_open(s, "own", O_RDWR, 0, &f) == 0, "open");
+	for (unsigned i = 0; i < 3; i++) {
+		r[i] = (struct reader){ .f = f, .stop = &stop, .id = i };
+		must(pthread_create(&r[i].thread, NULL, reader_main, &r[i]) ==
+			     0,
+		     "no thread");
+	}
+	for (unsigned i = 0; i < rounds; i++) {
+		snprintf(support_context, sizeof(support_context),
+			 "%s, round %u", what, i);
+		cut_and_write(f, fd, &rng);
+	}
+	support_context[0] = '\0';
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(r[i].thread, NULL);
+	must(oriel_close(f) == 0, "close");
+	oriel_disconnect(s);
+	close(fd);
+	printf("%s: %u rounds\n", what, rounds);
+	fflush(stdout);
+}
+
 /* ------------------------------------------------ the application's SIGBUS */
 
 static sigjmp_buf back;
@@ -285,6 +388,9 @@ int main(int argc, char **argv)
 	own_fault();
 	oriel_disconnect(s);
 	own_fault();
+
+	truncate_ourselves("cut by us, mapped", ORIEL_MAP_ALL, 3000);
+	truncate_ourselves("cut by us, by message", 64 << 10, 3000);
 	scratch_remove(dir);
 	return 0;
 }
