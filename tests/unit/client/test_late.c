@@ -96,6 +96,8 @@ static void test_late_read(void **state)
 	native_pattern(dir, "late-read", 5000, 1);
 	o.f = must_open(s, "late-read", O_RDWR);
 	equals(oriel_pread(o.f, buf, 10, 0), 10);
+	/* so that later ones have nothing to ask for before they store */
+	equals(oriel_pwrite(o.f, buf, 10, 0), 10);
 	/* longer, which we do not know */
 	native_pattern(dir, "late-read", 12000, 1);
 	other_start(&o);
@@ -123,6 +125,8 @@ static void test_late_attributes(void **state)
 	native_pattern(dir, "late-attr", 12000, 1);
 	o.f = must_open(s, "late-attr", O_RDWR);
 	equals(oriel_pread(o.f, buf, 10, 0), 10);
+	/* so that later ones have nothing to ask for before they store */
+	equals(oriel_pwrite(o.f, buf, 10, 0), 10);
 	other_start(&o);
 	ok(oriel_ftruncate(o.f, 5100));
 	other_finish(&o);
