@@ -109,6 +109,7 @@ static int make_share(const struct orield_options *opt, const struct setup *s,
 		.proc_fd = s->proc_fd,
 		.readonly = opt->readonly,
 		.xattr = opt->xattr,
+		.dax_for_guests = opt->guest_dax,
 		.cache = opt->cache,
 	};
 	int r = server_share_new(&cfg, ret);

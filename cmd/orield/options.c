@@ -142,6 +142,12 @@ static int set_xattr(struct orield_options *opt, const char *arg)
 	return 0;
 }
 
+static int set_guest_dax(struct orield_options *opt, const char *arg)
+{
+	opt->guest_dax = true;
+	return 0;
+}
+
 static int set_no_xattr(struct orield_options *opt, const char *arg)
 {
 	opt->xattr = false;
@@ -245,6 +251,8 @@ static const struct option_row rows[] = {
 	  "how long clients believe attributes: 1 s, a day, not at all" },
 	{ "xattr", NULL, set_xattr, "offer extended attributes (default)" },
 	{ "no-xattr", NULL, set_no_xattr, "do not" },
+	{ "guest-dax", NULL, set_guest_dax,
+	  "mark files for DAX to guests too; QEMU 11.1 fails on most of them" },
 	{ "window", "SIZE", set_window,
 	  "size of the DAX window: 2M steps, K M G T; 0: none (default: 64G)" },
 	{ "request-queues", "N", set_request_queues,

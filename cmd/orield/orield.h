@@ -43,6 +43,7 @@ struct orield_options {
 	int ready_fd;     /* -1: none given */
 	bool readonly;
 	bool xattr;
+	bool guest_dax;
 	bool exit_with_parent;
 	enum server_cache cache;
 	enum orield_sandbox sandbox;

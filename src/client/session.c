@@ -244,6 +244,7 @@ static int init_fuse(struct oriel_session *s, uint32_t *ret_map_align)
 		.max_readahead = FUSE_WIRE_MAX_WRITE,
 		.flags = (uint32_t)flags,
 		.flags2 = (uint32_t)(flags >> 32),
+		.unused[0] = FUSE_WIRE_INIT_MAGIC,
 	};
 	struct fuse_init_out out;
 	struct client_call c = {

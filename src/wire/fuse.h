@@ -22,6 +22,13 @@
 #define FUSE_WIRE_XATTR_NAME_MAX 255u
 #define FUSE_WIRE_XATTR_SIZE_MAX 65536u
 
+/*
+ * What liboriel puts into the first unused word of fuse_init_in, which everybody
+ * else leaves 0: "OREL". It says that mapping past the end of a file is fine for
+ * the front end, so files may be marked for DAX.
+ */
+#define FUSE_WIRE_INIT_MAGIC 0x4f52454cu
+
 /* "fh" of SETUPMAPPING when no open handle is at hand. */
 #define FUSE_WIRE_NO_FH UINT64_MAX
 

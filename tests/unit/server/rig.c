@@ -118,6 +118,7 @@ static void open_share(struct rig *r, const struct rig_config *cfg)
 	c.xattr = !cfg->no_xattr;
 	c.cache = cfg->cache;
 	c.dax_min_bytes = cfg->dax_min_bytes;
+	c.dax_for_guests = cfg->dax_for_guests;
 	assert_true(c.proc_fd >= 0);
 	assert_int_equal(server_share_new(&c, &r->share), 0);
 	close(c.proc_fd);
@@ -250,6 +251,7 @@ struct fuse_init_out rig_init_flags(struct rig *r, uint64_t flags)
 	struct fuse_init_in in = {
 		.major = 7, .minor = 38, .max_readahead = 131072,
 		.flags = (uint32_t)flags, .flags2 = (uint32_t)(flags >> 32),
+		.unused[0] = r->stranger ? 0 : FUSE_WIRE_INIT_MAGIC,
 	};
 	struct fuse_init_out out;
 

@@ -49,6 +49,7 @@ struct rig {
 	struct server_session *s;
 	struct rig_window w;
 	uint64_t unique;
+	bool stranger; /* INIT as from a client that is not liboriel */
 };
 
 struct rig_config {
@@ -57,6 +58,7 @@ struct rig_config {
 	bool no_window;
 	enum server_cache cache;
 	uint64_t dax_min_bytes;
+	bool dax_for_guests;
 };
 
 /* A fresh directory and a session on it, not initialised. NULL: defaults. */

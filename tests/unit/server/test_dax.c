@@ -307,6 +307,29 @@ static void dax_policy(void **state)
 	rig_stop(&r);
 }
 
+/* QEMU cannot map what most files are: guests are told only when asked to. */
+static void dax_policy_for_guests(void **state)
+{
+	struct rig_config cfg = { .dax_for_guests = true };
+	struct fuse_init_out out;
+	struct fuse_entry_out e;
+	struct rig r;
+
+	start(&r, NULL);
+	r.stranger = true;
+	out = rig_init(&r);
+	assert_true(out.flags2 & (FUSE_HAS_INODE_DAX >> 32));
+	assert_int_equal(rig_lookup(&r, 1, "f", &e), 0);
+	assert_false(e.attr.flags & FUSE_ATTR_DAX);
+	rig_stop(&r);
+	start(&r, &cfg);
+	r.stranger = true;
+	rig_init(&r);
+	assert_int_equal(rig_lookup(&r, 1, "f", &e), 0);
+	assert_true(e.attr.flags & FUSE_ATTR_DAX);
+	rig_stop(&r);
+}
+
 /* What each page of the window should show, against what it does. */
 #define MODEL_PAGES 64
 
@@ -388,6 +411,7 @@ int main(void)
 		cmocka_unit_test(front_end_refuses),
 		cmocka_unit_test(clears_privileges),
 		cmocka_unit_test(dax_policy),
+		cmocka_unit_test(dax_policy_for_guests),
 		cmocka_unit_test(random_against_model),
 	};
 
