@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -24,6 +26,32 @@ struct setup {
 	int signal_fd;
 	const char *sandbox;
 };
+
+/*
+ * Whatever else our parent left open would lead out of the sandbox. Where the
+ * call is not known, it stays.
+ */
+static void close_others(const struct orield_options *opt)
+{
+	const int keep[] = { opt->listen_fd, opt->connected_fd, opt->ready_fd };
+	unsigned from = STDERR_FILENO + 1;
+
+	for (;;) {
+		unsigned next = UINT_MAX;
+		size_t i;
+
+		for (i = 0; i < ARRAY_LEN(keep); i++) {
+			if (keep[i] >= 0 && (unsigned)keep[i] >= from)
+				next = (unsigned)min_u64((unsigned)keep[i],
+							 next);
+		}
+		if (next > from)
+			(void)syscall(SYS_close_range, from, next - 1, 0);
+		if (next == UINT_MAX)
+			return;
+		from = next + 1;
+	}
+}
 
 static int open_share(const struct orield_options *opt, struct setup *s,
 		      struct orield_error *err)
@@ -87,11 +115,16 @@ static int follow_parent(pid_t parent, struct orield_error *err)
 static int shut_door(const struct orield_options *opt, struct setup *s,
 		     pid_t parent, struct orield_error *err)
 {
+	const struct orield_doors doors = {
+		.root_fd = &s->root_fd,
+		.proc_fd = &s->proc_fd,
+		.readonly = opt->readonly,
+	};
 	int r = orield_raise_nofile(opt->rlimit_nofile, err);
 
 	if (!r)
-		r = orield_sandbox_enter(opt->sandbox, &s->root_fd,
-					 &s->sandbox, err);
+		r = orield_sandbox_enter(opt->sandbox, &doors, &s->sandbox,
+					 err);
 	if (!r)
 		r = orield_drop_capabilities(err);
 	if (!r && opt->exit_with_parent)
@@ -124,8 +157,10 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 		   struct server_share **ret, struct orield_error *err)
 {
 	pid_t parent = getppid();
-	int r = open_share(opt, s, err);
+	int r;
 
+	close_others(opt);
+	r = open_share(opt, s, err);
 	if (r)
 		return r;
 	s->signal_fd = orield_signals();

@@ -93,12 +93,21 @@ int orield_janitor_start(const char *socket_path, int *close_fds,
 /* Let it do so now, and wait for it. */
 void orield_janitor_finish(void);
 
+/* What leads outside, to be replaced by what does not. */
+struct orield_doors {
+	int *root_fd; /* the shared directory */
+	int *proc_fd; /* /proc/self/fd */
+	bool readonly;
+};
+
 /*
- * Shut the door: afterwards *@root_fd is the shared directory as seen from
- * inside. *@ret_name is which sandbox it became. Call before threads exist.
+ * Shut the door: afterwards the descriptors of @doors are the same directories
+ * as seen from inside. *@ret_name is which sandbox it became. Call before
+ * threads exist.
  */
 ORIEL_MUST_CHECK int orield_sandbox_enter(enum orield_sandbox want,
-					  int *root_fd, const char **ret_name,
+					  const struct orield_doors *doors,
+					  const char **ret_name,
 					  struct orield_error *err);
 ORIEL_MUST_CHECK int orield_raise_nofile(uint64_t want,
 					 struct orield_error *err);

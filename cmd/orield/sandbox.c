@@ -5,7 +5,12 @@
  *
  *   namespace  own mount, network and IPC name spaces (and, without
  *              privileges, a user name space); the share becomes the root and
- *              everything else is unmounted: there is nothing to reach.
+ *              everything else is unmounted: there is nothing to reach. The
+ *              share is mounted nosuid and nodev, and read-only if it is meant
+ *              to be: clients that map a file are passed a descriptor of it,
+ *              which they could execute, or open again for writing through
+ *              /proc, as far as their own user may. The mount travels with
+ *              the descriptor and forbids both; nothing else can.
  *   chroot     the share becomes the root; needs CAP_SYS_CHROOT, which is
  *              dropped right after, so there is no way back.
  *   none       the process's own rights are all that holds it.
@@ -15,14 +20,15 @@
  * process has one thread; threads inherit it.
  *
  * Descriptors opened before (share, listening socket, /proc/self/fd) are what
- * the daemon works with inside; none of them but /proc/self/fd points outside,
- * and that only to what is open anyway.
+ * the daemon works with inside. The last one points outside; with name spaces
+ * it becomes a mount of that one folder, which has no parent.
  */
 #include "orield.h"
 
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,13 +77,61 @@ static bool have_cap(unsigned cap)
 	return capng_have_capability(CAPNG_EFFECTIVE, cap);
 }
 
-/* The share, mounted on itself, becomes the root; the old root goes. */
-static int pivot_into(const char *share_path)
+/* mount_attr of mount_setattr(2); libc may be older than it. */
+struct attr_change {
+	uint64_t set;
+	uint64_t clear;
+	uint64_t propagation;
+	uint64_t userns_fd;
+};
+
+#define ATTR_RDONLY 1u
+#define ATTR_NOSUID 2u
+#define ATTR_NODEV 4u
+#define AT_RECURSIVE_TREE 0x8000
+#define TREE_CLONE 1u
+
+/* What is mounted at @path, with all that is mounted below. */
+static int restrict_mounts(const char *path, bool readonly)
 {
+	struct attr_change change = {
+		.set = ATTR_NOSUID | ATTR_NODEV |
+		       (readonly ? ATTR_RDONLY : 0),
+	};
+
+	if (syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE_TREE,
+		    &change, sizeof(change)))
+		return -errno;
+	return 0;
+}
+
+/* A mount of /proc/self/fd alone: ".." leads nowhere. */
+static void confine_proc(int *proc_fd)
+{
+	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/proc/self/fd",
+			      TREE_CLONE | O_CLOEXEC);
+
+	if (fd < 0) {
+		log_info("/proc keeps its parent: %s", strerror(errno));
+		return;
+	}
+	close(*proc_fd);
+	*proc_fd = fd;
+}
+
+/* The share, mounted on itself, becomes the root; the old root goes. */
+static int pivot_into(const char *share_path, bool readonly)
+{
+	int r;
+
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
 		return -errno;
 	if (mount(share_path, share_path, NULL, MS_BIND | MS_REC, NULL))
 		return -errno;
+	r = restrict_mounts(share_path, readonly);
+	if (r)
+		log_warn("the share is not mounted nosuid%s: %s",
+			 readonly ? " and read-only" : "", strerror(-r));
 	/* by path once more: the descriptor is below the new mount */
 	if (chdir(share_path))
 		return -errno;
@@ -120,8 +174,10 @@ static int fd_path(int fd, char *buf, size_t size)
 	return 0;
 }
 
-static int enter_namespace(int *root_fd, struct orield_error *err)
+static int enter_namespace(const struct orield_doors *doors,
+			   struct orield_error *err)
 {
+	int *root_fd = doors->root_fd;
 	char path[4096];
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
@@ -142,7 +198,8 @@ static int enter_namespace(int *root_fd, struct orield_error *err)
 			return orield_fail(err, r, "cannot set up the user name"
 					   " space: %s", strerror(-r));
 	}
-	r = pivot_into(path);
+	confine_proc(doors->proc_fd);
+	r = pivot_into(path, doors->readonly);
 	if (!r)
 		r = reopen_root(root_fd);
 	if (r)
@@ -151,8 +208,10 @@ static int enter_namespace(int *root_fd, struct orield_error *err)
 	return 0;
 }
 
-static int enter_chroot(int *root_fd, struct orield_error *err)
+static int enter_chroot(const struct orield_doors *doors,
+			struct orield_error *err)
 {
+	int *root_fd = doors->root_fd;
 	int r = 0;
 
 	if (fchdir(*root_fd) || chroot("."))
@@ -164,7 +223,8 @@ static int enter_chroot(int *root_fd, struct orield_error *err)
 	return 0;
 }
 
-static int enter_none(int *root_fd, struct orield_error *err)
+static int enter_none(const struct orield_doors *doors,
+		      struct orield_error *err)
 {
 	return 0;
 }
@@ -172,14 +232,16 @@ static int enter_none(int *root_fd, struct orield_error *err)
 static const struct {
 	enum orield_sandbox kind;
 	const char *name;
-	int (*enter)(int *root_fd, struct orield_error *err);
+	int (*enter)(const struct orield_doors *doors,
+		     struct orield_error *err);
 } kinds[] = {
 	{ ORIELD_SANDBOX_NAMESPACE, "namespace", enter_namespace },
 	{ ORIELD_SANDBOX_CHROOT, "chroot", enter_chroot },
 	{ ORIELD_SANDBOX_NONE, "none", enter_none },
 };
 
-int orield_sandbox_enter(enum orield_sandbox want, int *root_fd,
+int orield_sandbox_enter(enum orield_sandbox want,
+			 const struct orield_doors *doors,
 			 const char **ret_name, struct orield_error *err)
 {
 	int r = -EINVAL;
@@ -188,7 +250,7 @@ int orield_sandbox_enter(enum orield_sandbox want, int *root_fd,
 	for (i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (want != ORIELD_SANDBOX_AUTO && want != kinds[i].kind)
 			continue;
-		r = kinds[i].enter(root_fd, err);
+		r = kinds[i].enter(doors, err);
 		if (!r) {
 			*ret_name = kinds[i].name;
 			return 0;
@@ -242,6 +304,14 @@ int orield_drop_capabilities(struct orield_error *err)
 	bool had[ARRAY_LEN(kept_caps)];
 	size_t i;
 
+	/*
+	 * Root's groups would count for the users it acts as. In a user name
+	 * space of our own it is not allowed, and they are nobody's.
+	 */
+	if (keep && have_cap(CAP_SETGID) && setgroups(0, NULL) &&
+	    errno != EPERM)
+		return orield_fail(err, -errno, "cannot drop groups: %s",
+				   strerror(errno));
 	for (i = 0; i < ARRAY_LEN(kept_caps); i++)
 		had[i] = capng_have_capability(CAPNG_PERMITTED, kept_caps[i]);
 	capng_clear(bounding ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
