@@ -11,6 +11,8 @@
 #include <seccomp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static const char *const allowed[] = {
 	/* src/server: operations */
@@ -29,16 +31,14 @@ static const char *const allowed[] = {
 	"setfsgid32", "getuid", "geteuid", "getgid", "getegid", "getppid",
 	/* src/vhost and this program */
 	"read", "write", "readv", "writev", "poll", "ppoll", "ppoll_time64",
-	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2",
-	"pipe2", "recvmsg", "sendmsg", "recvfrom", "sendto", "accept4",
+	"eventfd2", "recvmsg", "sendmsg", "recvfrom", "sendto", "accept4",
 	"accept", "shutdown", "getsockopt", "setsockopt", "getsockname",
-	"getpeername", "signalfd4", "wait4", "waitid", "ioctl",
+	"getpeername", "wait4", "waitid",
 	/* memory and threads */
-	"mmap", "mmap2", "munmap", "mprotect", "mremap", "madvise", "brk",
+	"munmap", "mremap", "madvise", "brk",
 	"futex", "futex_time64", "exit", "exit_group", "set_robust_list",
-	"rseq", "sched_yield", "sched_getaffinity", "sched_setaffinity",
-	"gettid", "getpid", "tgkill", "membarrier", "prlimit64",
-	"getrlimit", "ugetrlimit", "restart_syscall",
+	"rseq", "sched_yield", "sched_getaffinity", "gettid", "getpid",
+	"membarrier", "getrlimit", "ugetrlimit", "restart_syscall",
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigreturn",
 	"rt_sigtimedwait", "sigaltstack",
 	/* time and chance */
@@ -62,6 +62,35 @@ static int allow_all(scmp_filter_ctx ctx)
 			return r;
 	}
 	return 0;
+}
+
+/* Memory that is never code; resource limits and signals of our own only. */
+static int allow_to_self(scmp_filter_ctx ctx)
+{
+	static const char *const mappers[] = { "mmap", "mmap2", "mprotect" };
+	size_t i;
+	int r = 0;
+
+	for (i = 0; !r && i < ARRAY_LEN(mappers); i++) {
+		int nr = seccomp_syscall_resolve_name(mappers[i]);
+
+		if (nr >= 0)
+			r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1,
+					     SCMP_A2(SCMP_CMP_MASKED_EQ,
+						     PROT_EXEC, 0));
+	}
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64),
+				     1, SCMP_A0(SCMP_CMP_EQ, 0));
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				     SCMP_A0(SCMP_CMP_EQ,
+					     (scmp_datum_t)getpid()));
+	/* stdio asks whether it writes to a terminal */
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOTTY),
+				     SCMP_SYS(ioctl), 0);
+	return r;
 }
 
 /* Those whose arguments matter. */
@@ -102,6 +131,8 @@ int orield_seccomp_start(enum orield_seccomp mode, struct orield_error *err)
 	r = allow_all(ctx);
 	if (!r)
 		r = allow_some(ctx);
+	if (!r)
+		r = allow_to_self(ctx);
 	if (!r)
 		r = seccomp_load(ctx);
 	seccomp_release(ctx);
