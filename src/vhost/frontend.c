@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -178,10 +179,17 @@ struct ring_driver *vhost_frontend_queue(struct vhost_frontend *fe, unsigned i)
 void vhost_frontend_kick(struct vhost_frontend *fe, unsigned i)
 {
 	const uint64_t one = 1;
-	ssize_t n = write(fe->queues[i].kick_fd, &one, sizeof(one));
+	struct pollfd p = { .fd = fe->queues[i].kick_fd, .events = POLLOUT };
+	ssize_t n;
 
-	/* It fails only when the counter is full: the kick is pending then. */
-	(void)n;
+	/*
+	 * Full: the kick is pending. Not left to O_NONBLOCK, which the daemon
+	 * has the same open file to clear with.
+	 */
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+		return;
+	n = write(p.fd, &one, sizeof(one));
+	(void)n; /* filled meanwhile: as above */
 }
 
 int vhost_frontend_call_fd(const struct vhost_frontend *fe, unsigned i)
@@ -191,9 +199,14 @@ int vhost_frontend_call_fd(const struct vhost_frontend *fe, unsigned i)
 
 void vhost_frontend_ack_call(struct vhost_frontend *fe, unsigned i)
 {
+	const int fd = fe->queues[i].call_fd;
 	uint64_t count;
-	ssize_t n = read(fe->queues[i].call_fd, &count, sizeof(count));
+	struct iovec iov = { &count, sizeof(count) };
+	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 
+	/* An old kernel: wait never is what O_NONBLOCK says, while it does. */
+	if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		n = read(fd, &count, sizeof(count));
 	(void)n; /* EAGAIN: somebody else drained it */
 }
 

@@ -37,6 +37,7 @@ struct scripted {
 	const struct script *s;
 	int sock;
 	int chan; /* from SET_BACKEND_REQ_FD, or -1 */
+	int kick; /* of queue 1, or -1 */
 	pthread_t thread;
 };
 
@@ -126,6 +127,11 @@ static void *scripted_main(void *arg)
 			b->chan = in.fds[0];
 			in.n_fds = 0;
 		}
+		if (in.hdr.request == VHOST_USER_SET_VRING_KICK &&
+		    in.n_fds == 1 && in.u.u64 == 1 && b->kick < 0) {
+			b->kick = in.fds[0];
+			in.n_fds = 0;
+		}
 		fd_close_all(in.fds, in.n_fds);
 		if (in.hdr.request == b->s->stop_at)
 			break;
@@ -152,6 +158,7 @@ static int connect_to(struct scripted *b, const struct script *s,
 
 	b->s = s;
 	b->chan = -1;
+	b->kick = -1;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	b->sock = pair[0];
 	assert_int_equal(pthread_create(&b->thread, NULL, scripted_main, b),
@@ -170,6 +177,7 @@ static void disconnect(struct scripted *b, struct vhost_frontend *fe)
 	pthread_join(b->thread, NULL);
 	fd_close(&b->sock);
 	fd_close(&b->chan);
+	fd_close(&b->kick);
 }
 
 static const struct {
@@ -601,6 +609,43 @@ static void test_answers_not_read(void **state)
 	live_end(&l);
 }
 
+static void make_blocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	assert_true(flags >= 0);
+	assert_int_equal(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+}
+
+/*
+ * The daemon has the same open files: it can clear our O_NONBLOCK, fill what we
+ * write and drain what we read. Neither call may wait for it then.
+ */
+static void test_notifiers_made_to_block(void **state)
+{
+	const uint64_t full = UINT64_MAX - 1;
+	uint64_t count = 0;
+	struct live l;
+
+	(void)state;
+	live_start(&l);
+	assert_true(l.b.kick >= 0);
+	assert_int_equal(write(l.b.kick, &full, sizeof(full)), sizeof(full));
+	make_blocking(l.b.kick);
+	make_blocking(vhost_frontend_call_fd(l.fe, 1));
+	alarm(20); /* a call that waits ends this program */
+	vhost_frontend_kick(l.fe, 1);
+	vhost_frontend_ack_call(l.fe, 1);
+	alarm(0);
+	/* And it still kicks where there is room. */
+	assert_int_equal(read(l.b.kick, &count, sizeof(count)), sizeof(count));
+	assert_int_equal(count, full);
+	vhost_frontend_kick(l.fe, 1);
+	assert_int_equal(read(l.b.kick, &count, sizeof(count)), sizeof(count));
+	assert_int_equal(count, 1);
+	live_end(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -617,6 +662,7 @@ int main(void)
 		cmocka_unit_test(test_fatal_on_channel),
 		cmocka_unit_test(test_main_socket_after_handshake),
 		cmocka_unit_test(test_answers_not_read),
+		cmocka_unit_test(test_notifiers_made_to_block),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
