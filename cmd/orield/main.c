@@ -205,6 +205,14 @@ static int run(const struct orield_options *opt, struct orield_error *err)
 	return r;
 }
 
+/* On stderr, unless whoever started us reads it from the ready descriptor. */
+static void complain(const struct orield_options *opt,
+		     const struct orield_error *err)
+{
+	if (opt->ready_fd < 0)
+		fprintf(stderr, "orield: %s\n", err->text);
+}
+
 int main(int argc, char **argv)
 {
 	struct orield_options opt;
@@ -214,7 +222,7 @@ int main(int argc, char **argv)
 	case ORIELD_PARSE_DONE:
 		return fflush(stdout) ? 1 : 0;
 	case ORIELD_PARSE_BAD:
-		fprintf(stderr, "orield: %s\n", err.text);
+		complain(&opt, &err);
 		orield_report_error(opt.ready_fd, -EINVAL, err.text);
 		return 2;
 	default:
@@ -222,7 +230,7 @@ int main(int argc, char **argv)
 	}
 	orield_log_start(opt.log_level);
 	if (run(&opt, &err)) {
-		fprintf(stderr, "orield: %s\n", err.text);
+		complain(&opt, &err);
 		return 1;
 	}
 	return 0;
