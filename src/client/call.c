@@ -160,6 +160,7 @@ static void slot_complete(struct oriel_session *s, struct client_slot *slot,
 {
 	uint32_t old;
 
+	atomic_fetch_add_explicit(&s->n_answers, 1, memory_order_relaxed);
 	pthread_mutex_lock(&s->submit_lock);
 	if (slot->abandoned) {
 		s->n_abandoned--;

@@ -154,6 +154,10 @@ ORIEL_MUST_CHECK int client_inode_get(struct oriel_session *s,
 				      uint64_t version,
 				      struct client_inode **ret);
 void client_inode_ref(struct client_inode *ino);
+/* Take inode->lock for writing: 0, or -ETIMEDOUT when the daemon has answered
+ * nobody for the session's time limit. */
+ORIEL_MUST_CHECK int client_inode_lock(struct client_inode *ino);
+void client_inode_unlock(struct client_inode *ino);
 /* The last reference leaves it in the cache, which may evict another one. */
 void client_inode_put(struct client_inode *ino);
 
@@ -307,6 +311,7 @@ struct oriel_session {
 	pthread_mutex_t wait_lock;
 	struct list followers;
 	_Atomic unsigned maps_pending;
+	_Atomic uint64_t n_answers; /* that it makes headway */
 	_Atomic uint64_t spin_ns;
 
 	_Atomic uint64_t n_requests;

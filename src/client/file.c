@@ -66,23 +66,23 @@ static int open_inode(struct oriel_file *f)
 		return -ENOTDIR;
 	if (!S_ISREG(ino->type))
 		return -ENXIO;
-	if (!trunc) {
-		err = send_open(f, FUSE_OPEN, flags);
+	if (!trunc)
+		return send_open(f, FUSE_OPEN, flags);
+	err = client_inode_lock(ino);
+	if (err)
+		return err;
+	if (f->s->fuse_flags & FUSE_ATOMIC_O_TRUNC) {
+		err = send_open(f, FUSE_OPEN, flags | O_TRUNC);
+		if (!err)
+			client_size_set(ino, 0);
 	} else {
-		pthread_rwlock_wrlock(&ino->lock);
-		if (f->s->fuse_flags & FUSE_ATOMIC_O_TRUNC) {
-			err = send_open(f, FUSE_OPEN, flags | O_TRUNC);
-			if (!err)
-				client_size_set(ino, 0);
-		} else {
-			struct fuse_setattr_in in = { .valid = FATTR_SIZE };
+		struct fuse_setattr_in in = { .valid = FATTR_SIZE };
 
-			err = client_do_setattr(ino, &in, &attr);
-			if (!err)
-				err = send_open(f, FUSE_OPEN, flags);
-		}
-		pthread_rwlock_unlock(&ino->lock);
+		err = client_do_setattr(ino, &in, &attr);
+		if (!err)
+			err = send_open(f, FUSE_OPEN, flags);
 	}
+	client_inode_unlock(ino);
 	return err;
 }
 
@@ -379,15 +379,16 @@ int oriel_fallocate(struct oriel_file *f, int mode, off_t off, off_t len)
 		err = -EINVAL;
 	else if ((f->flags & O_ACCMODE) == O_RDONLY)
 		err = -EBADF;
-	else {
-		pthread_rwlock_wrlock(&f->ino->lock);
+	else
+		err = client_inode_lock(f->ino);
+	if (!err) {
 		err = client_call(f->s, &c);
 		client_attr_invalidate(f->ino);
 		dax_inode_invalidate(&f->ino->dax, (uint64_t)off,
 				     (uint64_t)len);
 		if (!err && !(mode & FALLOC_FL_KEEP_SIZE))
 			err = client_getattr(f->ino, f->fh, &attr);
-		pthread_rwlock_unlock(&f->ino->lock);
+		client_inode_unlock(f->ino);
 		if (err == -ENOSYS)
 			err = -EOPNOTSUPP;
 	}
@@ -483,7 +484,9 @@ static ssize_t send_copy(struct oriel_file *in_f, uint64_t off_in,
 	};
 	int err;
 
-	pthread_rwlock_wrlock(&out_f->ino->lock);
+	err = client_inode_lock(out_f->ino);
+	if (err)
+		return err;
 	err = client_call(in_f->s, &c);
 	if (!err && out.size > in.len) {
 		client_die(in_f->s, -EPROTO);
@@ -491,7 +494,7 @@ static ssize_t send_copy(struct oriel_file *in_f, uint64_t off_in,
 	}
 	if (!err && out.size)
 		client_size_raise(out_f->ino, off_out + out.size);
-	pthread_rwlock_unlock(&out_f->ino->lock);
+	client_inode_unlock(out_f->ino);
 	return err ? err : (ssize_t)out.size;
 }
 

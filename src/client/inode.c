@@ -17,6 +17,10 @@
 #include <sys/stat.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
+
+/* How often one who waits for an inode looks whether there is headway. */
+#define LOCK_SLICE_NS 50000000L
 #include "base/log.h"
 
 int client_inodes_init(struct oriel_session *s)
@@ -145,6 +149,50 @@ void client_inode_ref(struct client_inode *ino)
 	pthread_mutex_lock(&ino->s->table_lock);
 	ref_locked(ino);
 	pthread_mutex_unlock(&ino->s->table_lock);
+}
+
+/*
+ * Whoever holds the lock waits for the daemon, at most as long as we may; but one
+ * after the other, that would be several times as long. So all give up when
+ * nobody was answered. In slices, because the limit of a lock is a wall clock's.
+ */
+int client_inode_lock(struct client_inode *ino)
+{
+	struct oriel_session *s = ino->s;
+	uint64_t limit_ns = s->opts.timeout_ms * NS_PER_MS;
+	uint64_t seen = atomic_load_explicit(&s->n_answers,
+					     memory_order_relaxed);
+	uint64_t since_ns;
+
+	if (pthread_rwlock_trywrlock(&ino->lock) == 0)
+		return 0;
+	since_ns = clock_now_ns();
+	for (;;) {
+		struct timespec ts;
+		uint64_t answers;
+
+		clock_gettime(CLOCK_REALTIME, &ts);
+		ts.tv_nsec += LOCK_SLICE_NS;
+		if (ts.tv_nsec >= (long)NS_PER_S) {
+			ts.tv_nsec -= (long)NS_PER_S;
+			ts.tv_sec++;
+		}
+		if (pthread_rwlock_timedwrlock(&ino->lock, &ts) == 0)
+			return 0;
+		answers = atomic_load_explicit(&s->n_answers,
+					       memory_order_relaxed);
+		if (answers != seen) {
+			seen = answers;
+			since_ns = clock_now_ns();
+		} else if (clock_now_ns() - since_ns >= limit_ns) {
+			return -ETIMEDOUT;
+		}
+	}
+}
+
+void client_inode_unlock(struct client_inode *ino)
+{
+	pthread_rwlock_unlock(&ino->lock);
 }
 
 void client_inode_put(struct client_inode *ino)

@@ -372,10 +372,12 @@ static ssize_t do_write(struct io *io)
 		if (pthread_rwlock_trywrlock(&ino->lock))
 			return -EAGAIN;
 	} else {
-		pthread_rwlock_wrlock(&ino->lock);
+		err = client_inode_lock(ino);
+		if (err)
+			return err;
 	}
 	n = write_locked(io);
-	pthread_rwlock_unlock(&ino->lock);
+	client_inode_unlock(ino);
 	if (n > 0) {
 		err = sync_written(io->f);
 		if (err)

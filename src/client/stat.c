@@ -145,7 +145,9 @@ static int setattr_inode(struct client_inode *ino, uint64_t fh,
 		return -EISDIR;
 	if (!S_ISREG(ino->type))
 		return -EINVAL;
-	pthread_rwlock_wrlock(&ino->lock);
+	err = client_inode_lock(ino);
+	if (err)
+		return err;
 	/* readers stop at the new end before the old pages go */
 	if (in.size < atomic_load(&ino->size))
 		client_size_set(ino, in.size);
@@ -157,7 +159,7 @@ static int setattr_inode(struct client_inode *ino, uint64_t fh,
 	} else {
 		client_size_set(ino, attr.size);
 	}
-	pthread_rwlock_unlock(&ino->lock);
+	client_inode_unlock(ino);
 	return err;
 }
 

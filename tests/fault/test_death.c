@@ -219,6 +219,7 @@ static void test_disconnect_with_mapping(void)
 
 struct hang {
 	struct oriel_session *s;
+	struct oriel_file *f;
 	unsigned n_calls;
 	unsigned n_timeouts;
 	uint64_t most_ms;
@@ -320,6 +321,57 @@ static void test_stopped(void)
 	check_usable(s);
 	support_watch(0);
 	oriel_disconnect(s);
+}
+
+static void *late_writer_main(void *arg)
+{
+	struct hang *h = arg;
+	struct oriel_file *f = h->f;
+	uint64_t t = now_ms();
+	ssize_t n = oriel_pwrite(f, "x", 1, FILE_BYTES + 100);
+
+	must(n == -ETIMEDOUT, "pwrite returned %zd", n);
+	h->most_ms = now_ms() - t;
+	return NULL;
+}
+
+/* Many writers of one file wait for the daemon side by side, not in turn: that
+ * would be ten seconds. */
+static void test_stopped_writers(void)
+{
+	struct hang h[20];
+	pthread_t t[20];
+	struct oriel_session *s;
+	struct oriel_options o;
+	struct oriel_file *f;
+	uint64_t most = 0;
+	pid_t pid;
+
+	test_options(&o);
+	o.timeout_ms = 500;
+	s = test_connect(dir, &o);
+	pid = daemon_of(s);
+	must(oriel_open(s, "f6", O_RDWR, 0, &f) == 0, "open");
+	support_watch(LIMIT_S);
+	stopped(pid);
+	for (unsigned i = 0; i < 20; i++) {
+		h[i] = (struct hang){ .s = s, .f = f };
+		must(pthread_create(&t[i], NULL, late_writer_main, &h[i]) == 0,
+		     "no thread");
+	}
+	for (unsigned i = 0; i < 20; i++) {
+		pthread_join(t[i], NULL);
+		most = h[i].most_ms > most ? h[i].most_ms : most;
+	}
+	support_watch(30);
+	printf("stopped: 20 writers with 500 ms each, the longest %llu ms\n",
+	       (unsigned long long)most);
+	must(kill(pid, SIGCONT) == 0, "kill");
+	check_usable(s);
+	support_watch(0);
+	oriel_close(f);
+	oriel_disconnect(s);
+	make_files(8);
 }
 
 /* More answers are owed than there are slots for requests. */
@@ -554,6 +606,7 @@ int main(int argc, char **argv)
 		{ "daemon killed", test_killed_leaves_nothing },
 		{ "disconnect with a mapping", test_disconnect_with_mapping },
 		{ "daemon stopped", test_stopped },
+		{ "writers while stopped", test_stopped_writers },
 		{ "out of slots", test_stopped_out_of_slots },
 		{ "I/O while stopped", test_stopped_io },
 		{ "disconnect while stopped", test_disconnect_stopped },
