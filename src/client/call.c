@@ -36,7 +36,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,6 +45,7 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/log.h"
+#include "base/spin.h"
 
 /*
  * The least polling. It must outlast a daemon on the same processor, which runs
@@ -54,7 +54,6 @@
  */
 #define SPIN_MIN_NS (20 * NS_PER_US)
 #define SPIN_CHECK_MASK 31u
-#define SPIN_YIELD_MASK 127u
 /* Longest sleep before a leader looks at the socket and deadline again. */
 #define SLEEP_SLICE_MS 500
 /* The same for one who waits for a slot held by an answer that came too late. */
@@ -91,6 +90,7 @@ int client_calls_init(struct oriel_session *s)
 			      false);
 	ring_driver_want_call(s->rq, false);
 	atomic_init(&s->spin_ns, (uint64_t)s->opts.poll_us * NS_PER_US);
+	atomic_init(&s->spin_gap_ns, SPIN_GAP_MAX_NS);
 
 	for (unsigned i = 0; i < CLIENT_FORGET_SLOTS; i++) {
 		if (left < CLIENT_SLOT_IN_BYTES)
@@ -269,13 +269,18 @@ static int reap(struct oriel_session *s)
 	return r;
 }
 
-static void spin_adapt(struct oriel_session *s, bool slept)
+static void spin_adapt(struct oriel_session *s, const struct spin_wait *w,
+		       bool slept)
 {
 	uint64_t max = (uint64_t)s->opts.poll_us * NS_PER_US;
 	uint64_t now = atomic_load_explicit(&s->spin_ns, memory_order_relaxed);
+	uint32_t gap_ns = spin_next_gap(w);
 	uint64_t next;
 
-	/* relaxed: a hint, any value between the bounds is right */
+	/* relaxed: hints, any values between the bounds are right */
+	if (gap_ns != w->gap_ns)
+		atomic_store_explicit(&s->spin_gap_ns, gap_ns,
+				      memory_order_relaxed);
 	if (slept)
 		next = max_u64(now / 2, min_u64(SPIN_MIN_NS, max));
 	else
@@ -322,12 +327,13 @@ static int lead_sleep(struct oriel_session *s, uint64_t deadline_ns)
 static int lead(struct oriel_session *s, const struct client_slot *slot,
 		uint64_t deadline_ns)
 {
-	uint64_t spin_until = clock_now_ns() +
-			      atomic_load_explicit(&s->spin_ns,
-						   memory_order_relaxed);
+	struct spin_wait w;
 	bool slept = false;
 	int err;
 
+	spin_begin(&w, atomic_load_explicit(&s->spin_gap_ns,
+					    memory_order_relaxed),
+		   atomic_load_explicit(&s->spin_ns, memory_order_relaxed));
 	for (unsigned i = 1;; i++) {
 		err = client_is_dead(s);
 		if (!err)
@@ -335,7 +341,7 @@ static int lead(struct oriel_session *s, const struct client_slot *slot,
 		if (err)
 			return err;
 		if (slot_is_done(slot)) {
-			spin_adapt(s, slept);
+			spin_adapt(s, &w, slept);
 			return 0;
 		}
 		/* acquire: pairs with the increment in client_call() */
@@ -346,19 +352,12 @@ static int lead(struct oriel_session *s, const struct client_slot *slot,
 			if (err)
 				return err;
 		}
-		cpu_relax();
-		if (i & SPIN_CHECK_MASK)
+		if (spin_step(&w))
 			continue;
-		if (clock_now_ns() < spin_until) {
-			if (!(i & SPIN_YIELD_MASK))
-				sched_yield();
-			continue;
-		}
 		slept = true;
 		err = lead_sleep(s, deadline_ns);
 		if (err)
 			return err;
-		i = 0;
 	}
 }
 

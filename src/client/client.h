@@ -312,7 +312,8 @@ struct oriel_session {
 	struct list followers;
 	_Atomic unsigned maps_pending;
 	_Atomic uint64_t n_answers; /* that it makes headway */
-	_Atomic uint64_t spin_ns;
+	_Atomic uint64_t spin_ns;     /* polling before sleeping */
+	_Atomic uint32_t spin_gap_ns; /* polling before yielding */
 
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_forgotten;

@@ -64,6 +64,7 @@ struct vhost_vq {
 	_Atomic bool stop;
 	_Atomic bool recall; /* call is new: a call may have gone to the old */
 	struct ring_device dev; /* its own while it runs */
+	uint32_t spin_gap_ns;   /* see base/spin.h */
 	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
 	struct ring_chain *chain; /* the one being handled */
 };

@@ -22,7 +22,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,24 +32,12 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/spin.h"
 
 /* Chains handled with one reference to the memory map. */
 #define BATCH 64
-
-/*
- * Looks at the ring between two looks at the clock, and clocks to a yield.
- * Measured with a client that polls too, round trip of an empty request: on two
- * processors 0.57 us whatever the yields; when the scheduler puts both on one,
- * the wait for the yield is what it costs: 5.4, 6.1 and 8.4 us median with a
- * yield every 1, 2 and 4 clocks, up to 200 us without. But next to other busy
- * programs each yield can cost a time slice: at 1 the 99th percentile reached
- * milliseconds in one of three runs, at 2 and 4 it stayed below 20 us.
- */
-#define SPINS_PER_CLOCK 64
-#define CLOCKS_PER_YIELD 2
 
 /* How often a ring without a kick descriptor is looked at. */
 #define POLLED_RING_MS 1
@@ -186,19 +173,15 @@ static int vq_batch(struct vhost_vq *vq)
 /* Poll the ring for a while. Is there something to do? */
 static bool vq_spin(struct vhost_vq *vq)
 {
-	const uint64_t end_ns = clock_now_ns() + vq->be->cfg.poll_ns;
+	struct spin_wait w;
+	bool more;
 
-	for (unsigned i = 1;; i++) {
-		if (ring_device_has_avail(&vq->dev) || is_stopping(vq))
-			return true;
-		cpu_relax();
-		if (i % SPINS_PER_CLOCK)
-			continue;
-		if (clock_now_ns() >= end_ns)
-			return false;
-		if (i % (SPINS_PER_CLOCK * CLOCKS_PER_YIELD) == 0)
-			sched_yield();
-	}
+	spin_begin(&w, vq->spin_gap_ns, vq->be->cfg.poll_ns);
+	do {
+		more = ring_device_has_avail(&vq->dev) || is_stopping(vq);
+	} while (!more && spin_step(&w));
+	vq->spin_gap_ns = spin_next_gap(&w);
+	return more;
 }
 
 /* Take the kick. -EPROTO if the descriptor can give none. */
@@ -286,6 +269,7 @@ int vq_init(struct vhost_backend *be, unsigned i)
 
 	vq->be = be;
 	vq->index = i;
+	vq->spin_gap_ns = SPIN_GAP_MAX_NS;
 	vq->kick_fd = -1;
 	vq->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vq->wake_fd < 0)
