@@ -68,7 +68,7 @@ static int check_config(const struct vhost_backend_config *c)
 
 static int init(struct vhost_backend *be)
 {
-	int err = chan_init(&be->chan);
+	int err = chan_init(&be->chan, be->cfg.poll_ns);
 
 	if (err)
 		return err;

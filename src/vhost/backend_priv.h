@@ -78,9 +78,11 @@ struct vhost_channel {
 	bool dead;           /* guarded by lock */
 	unsigned cancelled;  /* guarded by lock: waits end while > 0 */
 	int cancel_fd;       /* readable while cancelled > 0 */
+	uint64_t poll_ns;    /* before sleeping for an answer; constant */
 
 	/* Used by whoever made it busy. */
 	struct vhost_rx rx;
+	uint32_t spin_gap_ns; /* see base/spin.h */
 	bool owed;                /* an answer nobody waited for will come */
 	uint32_t owed_request;    /* ... to this request */
 	struct vhost_user_mmap owed_range;
@@ -150,7 +152,7 @@ ORIEL_MUST_CHECK int vq_set_err(struct vhost_vq *vq, int fd);
 void vq_set_kick(struct vhost_vq *vq, int fd);
 
 /* backend_channel.c */
-ORIEL_MUST_CHECK int chan_init(struct vhost_channel *c);
+ORIEL_MUST_CHECK int chan_init(struct vhost_channel *c, uint64_t poll_ns);
 void chan_done(struct vhost_channel *c);
 /* Nobody uses it any more: every queue thread has ended. */
 void chan_close(struct vhost_channel *c);
