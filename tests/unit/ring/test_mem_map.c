@@ -300,6 +300,69 @@ static void test_replace_under_use(void **state)
 	mem_map_unref(s.map);
 }
 
+/* A region whose file was cut reads as zeros, all of it; no other changes. */
+static void test_blank(void **state)
+{
+	struct mem_map *m;
+	unsigned char *p;
+	int fd = file_of(4 * PAGE);
+	int local = 7;
+
+	(void)state;
+	assert_int_equal(mem_map_new(NULL, 2, &m), 0);
+	append(m, 0, 0, 2 * PAGE);
+	assert_int_equal(mem_region_map(&m->regions[1], fd, PAGE + 16,
+					UINT64_C(1) << 32, 0, 2 * PAGE), 0);
+	m->n_regions = 2;
+	memset(m->regions[0].host, 1, 2 * PAGE);
+	p = m->regions[1].host;
+	p[0] = 2;
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	assert_false(mem_map_blank(&local));
+	assert_false(mem_map_blank(NULL));
+	assert_int_equal(local, 7);
+	assert_true(mem_map_blank(p + PAGE));
+	for (unsigned i = 0; i < 2 * PAGE; i++)
+		assert_int_equal(p[i], 0);
+	p[0] = 3;
+	assert_int_equal(m->regions[0].host[PAGE], 1);
+	mem_map_unref(m);
+	assert_false(is_mapped(p));
+	assert_false(mem_map_blank(p));
+	close(fd);
+}
+
+/* No peer makes us map until there is no address left; what goes comes back. */
+static void test_limits_of_the_process(void **state)
+{
+	const uint64_t big = MEM_MAP_MAX_LIVE_BYTES / 4;
+	struct mem_region r;
+	int fd = file_of(big);
+	void *p = mmap(NULL, 4 * big, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+		       MAP_NORESERVE, -1, 0);
+
+	(void)state;
+	if (p == MAP_FAILED) {
+		print_message("no address space for this (TSan has less)\n");
+		close(fd);
+		return;
+	}
+	munmap(p, 4 * big);
+	for (unsigned turn = 0; turn < 2; turn++) {
+		struct mem_map *m;
+
+		assert_int_equal(mem_map_new(NULL, 4, &m), 0);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(mem_region_map(&m->regions[i], fd, 0,
+							i * big, 0, big), 0);
+		m->n_regions = 4;
+		assert_int_equal(mem_region_map(&r, fd, 0, 0, 0, PAGE),
+				 -ENOSPC);
+		mem_map_unref(m);
+	}
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +374,8 @@ int main(void)
 		cmocka_unit_test(test_shared_regions),
 		cmocka_unit_test(test_foreign_memory),
 		cmocka_unit_test(test_replace_under_use),
+		cmocka_unit_test(test_blank),
+		cmocka_unit_test(test_limits_of_the_process),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
