@@ -45,7 +45,6 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "base/log.h"
-#include "base/spin.h"
 
 /*
  * The least polling. It must outlast a daemon on the same processor, which runs
@@ -90,7 +89,6 @@ int client_calls_init(struct oriel_session *s)
 			      false);
 	ring_driver_want_call(s->rq, false);
 	atomic_init(&s->spin_ns, (uint64_t)s->opts.poll_us * NS_PER_US);
-	atomic_init(&s->spin_gap_ns, SPIN_GAP_MAX_NS);
 
 	for (unsigned i = 0; i < CLIENT_FORGET_SLOTS; i++) {
 		if (left < CLIENT_SLOT_IN_BYTES)
@@ -269,18 +267,13 @@ static int reap(struct oriel_session *s)
 	return r;
 }
 
-static void spin_adapt(struct oriel_session *s, const struct spin_wait *w,
-		       bool slept)
+static void spin_adapt(struct oriel_session *s, bool slept)
 {
 	uint64_t max = (uint64_t)s->opts.poll_us * NS_PER_US;
 	uint64_t now = atomic_load_explicit(&s->spin_ns, memory_order_relaxed);
-	uint32_t gap_ns = spin_next_gap(w);
 	uint64_t next;
 
-	/* relaxed: hints, any values between the bounds are right */
-	if (gap_ns != w->gap_ns)
-		atomic_store_explicit(&s->spin_gap_ns, gap_ns,
-				      memory_order_relaxed);
+	/* relaxed: a hint, any value between the bounds is right */
 	if (slept)
 		next = max_u64(now / 2, min_u64(SPIN_MIN_NS, max));
 	else
@@ -331,8 +324,7 @@ static int lead(struct oriel_session *s, const struct client_slot *slot,
 	bool slept = false;
 	int err;
 
-	spin_begin(&w, atomic_load_explicit(&s->spin_gap_ns,
-					    memory_order_relaxed),
+	spin_begin(&w, &s->habit,
 		   atomic_load_explicit(&s->spin_ns, memory_order_relaxed));
 	for (unsigned i = 1;; i++) {
 		err = client_is_dead(s);
@@ -341,7 +333,8 @@ static int lead(struct oriel_session *s, const struct client_slot *slot,
 		if (err)
 			return err;
 		if (slot_is_done(slot)) {
-			spin_adapt(s, &w, slept);
+			spin_end(&w);
+			spin_adapt(s, slept);
 			return 0;
 		}
 		/* acquire: pairs with the increment in client_call() */

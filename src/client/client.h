@@ -26,6 +26,7 @@
 #include <stdatomic.h>
 
 #include "base/list.h"
+#include "base/spin.h"
 #include "base/util.h"
 #include "dax/dax.h"
 #include "embed/embed.h"
@@ -312,8 +313,8 @@ struct oriel_session {
 	struct list followers;
 	_Atomic unsigned maps_pending;
 	_Atomic uint64_t n_answers; /* that it makes headway */
-	_Atomic uint64_t spin_ns;     /* polling before sleeping */
-	_Atomic uint32_t spin_gap_ns; /* polling before yielding */
+	_Atomic uint64_t spin_ns;  /* polling before sleeping */
+	struct spin_habit habit;   /* of who has the right to reap */
 
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_forgotten;

@@ -25,7 +25,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/spin.h"
 
 #define ANSWER_TIMEOUT_NS (5 * NS_PER_S)
 
@@ -33,7 +32,6 @@ int chan_init(struct vhost_channel *c, uint64_t poll_ns)
 {
 	c->fd = -1;
 	c->poll_ns = poll_ns;
-	c->spin_gap_ns = SPIN_GAP_MAX_NS;
 	c->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->cancel_fd < 0)
 		return -errno;
@@ -156,11 +154,11 @@ static int chan_poll(struct vhost_channel *c)
 
 	if (!c->poll_ns)
 		return 0;
-	spin_begin(&w, c->spin_gap_ns, c->poll_ns);
+	spin_begin(&w, &c->habit, c->poll_ns);
 	do {
 		r = vhost_rx_step(&c->rx, c->fd);
 	} while (!r && spin_step(&w));
-	c->spin_gap_ns = spin_next_gap(&w);
+	spin_end(&w);
 	return r;
 }
 

@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/spin.h"
 #include "vhost/backend.h"
 #include "vhost/vhost_msg.h"
 
@@ -64,7 +65,7 @@ struct vhost_vq {
 	_Atomic bool stop;
 	_Atomic bool recall; /* call is new: a call may have gone to the old */
 	struct ring_device dev; /* its own while it runs */
-	uint32_t spin_gap_ns;   /* see base/spin.h */
+	struct spin_habit habit;
 	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
 	struct ring_chain *chain; /* the one being handled */
 };
@@ -82,7 +83,7 @@ struct vhost_channel {
 
 	/* Used by whoever made it busy. */
 	struct vhost_rx rx;
-	uint32_t spin_gap_ns; /* see base/spin.h */
+	struct spin_habit habit;
 	bool owed;                /* an answer nobody waited for will come */
 	uint32_t owed_request;    /* ... to this request */
 	struct vhost_user_mmap owed_range;

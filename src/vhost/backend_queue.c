@@ -34,7 +34,6 @@
 #include "base/atomic.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/spin.h"
 
 /* Chains handled with one reference to the memory map. */
 #define BATCH 64
@@ -176,11 +175,11 @@ static bool vq_spin(struct vhost_vq *vq)
 	struct spin_wait w;
 	bool more;
 
-	spin_begin(&w, vq->spin_gap_ns, vq->be->cfg.poll_ns);
+	spin_begin(&w, &vq->habit, vq->be->cfg.poll_ns);
 	do {
 		more = ring_device_has_avail(&vq->dev) || is_stopping(vq);
 	} while (!more && spin_step(&w));
-	vq->spin_gap_ns = spin_next_gap(&w);
+	spin_end(&w);
 	return more;
 }
 
@@ -269,7 +268,6 @@ int vq_init(struct vhost_backend *be, unsigned i)
 
 	vq->be = be;
 	vq->index = i;
-	vq->spin_gap_ns = SPIN_GAP_MAX_NS;
 	vq->kick_fd = -1;
 	vq->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vq->wake_fd < 0)
