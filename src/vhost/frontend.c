@@ -181,12 +181,17 @@ void vhost_frontend_kick(struct vhost_frontend *fe, unsigned i)
 	const uint64_t one = 1;
 	struct pollfd p = { .fd = fe->queues[i].kick_fd, .events = POLLOUT };
 	ssize_t n;
+	int r;
 
 	/*
 	 * Full: the kick is pending. Not left to O_NONBLOCK, which the daemon
-	 * has the same open file to clear with.
+	 * has the same open file to clear with. A signal is no reason to leave
+	 * the daemon asleep.
 	 */
-	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+	do
+		r = poll(&p, 1, 0);
+	while (r < 0 && errno == EINTR);
+	if (r != 1 || !(p.revents & POLLOUT))
 		return;
 	n = write(p.fd, &one, sizeof(one));
 	(void)n; /* filled meanwhile: as above */
