@@ -143,8 +143,9 @@ void vq_reset(struct vhost_vq *vq);
 /*
  * May @fd serve as a kick, call or error descriptor? An eventfd (an inode
  * without a type), made non-blocking so that a full one does not hold a thread
- * (the front end can undo that: see struct vq_notifier), or a socket. Nothing else: writing to a pipe without reader is a SIGPIPE, and
- * a file is always readable.
+ * (the front end can undo that: see struct vq_notifier), or a socket. Nothing
+ * else: writing to a pipe without reader is a SIGPIPE, and a file is always
+ * readable.
  */
 bool vq_fd_is_usable(int fd);
 /* Take over @fd (-1: none), on success. */
