@@ -216,15 +216,22 @@ def too_much_address_space():
                     wire.VERSION | wire.NEED_REPLY) == 0)
         # More than one client may have ends its session.
         try:
+            assert taken or os.environ.get('ORIEL_TEST_SECCOMP')
+            if not taken:
+                raise Gone('sanitizers left no space to try it')
             crowd[0].channel.ask(wire.ADD_MEM_REG, u64(0) + struct.pack(
                 '=QQQQ', 1 << 60, 8 * tib, 0, 0), [fd],
                 wire.VERSION | wire.NEED_REPLY)
             raise AssertionError('24 TiB for one client')
         except Gone:
             pass
+<<<<<<< HEAD
         # Sanitizers leave less.
         least = 0 if os.environ.get('ORIEL_TEST_SECCOMP') else 16
         assert least <= taken <= 64, f'{taken} TiB'
+=======
+        assert 16 <= taken <= 64, f'{taken} TiB'
+>>>>>>> ebc4823 (wip5)
         rig.served()
         for d in crowd:
             d.channel.close()
