@@ -31,6 +31,12 @@
  *   -ENOENT, -ENOTDIR, -ELOOP (40 links), -ENAMETOOLONG, -EACCES, and -EROFS
  *   where the call would change a read-only share.
  *
+ * SIGNALS. Where there is a window the library handles SIGBUS and SIGSEGV and
+ * passes on what is not its own to the handlers that were there. A handler that
+ * the application installs later is noticed, and put behind ours, when a file
+ * is opened or a range is mapped; it may find a fault of ours before that if it
+ * is installed while files are open. See docs/design/dax.md.
+ *
  * COHERENCE. Sizes and attributes are kept for the time the daemon grants, at
  * most oriel_options.attr_ttl_ms. open, stat, a read that reaches the end of
  * the file as known here, and a fault on truncated pages ask the daemon anew.

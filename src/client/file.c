@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "dax/guard.h"
+
 #define OPEN_FLAGS                                                           \
 	(O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_DIRECTORY |   \
 	 O_NOFOLLOW | O_SYNC | O_DSYNC | O_NOATIME | O_CLOEXEC | O_NOCTTY |  \
@@ -235,6 +238,11 @@ int oriel_open(struct oriel_session *s, const char *path, int flags,
 		file_free(f);
 		return client_fail(err, "open %s", path);
 	}
+	/* An application that took our handlers away since the last set-up of a
+	 * range would get the faults of this file's copies. A failure leaves
+	 * things as they were. */
+	if (f->ino->dax.window && guard_install())
+		log_warn("cannot put the SIGBUS handler back");
 	pthread_mutex_lock(&s->table_lock);
 	list_add_tail(&s->files, &f->node);
 	s->n_files++;
