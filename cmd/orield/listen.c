@@ -131,11 +131,12 @@ static int listen_at(const struct orield_options *opt, int *ret_fd,
 	umask(mask);
 	if (r)
 		goto err_close;
-	if (opt->socket_group)
-		r = give_to_group(opt->socket_path, opt->socket_group, err);
-	if (!r && listen(fd, BACKLOG))
+	/* at once: who waits for the name to appear connects now */
+	if (listen(fd, BACKLOG))
 		r = orield_fail(err, -errno, "cannot listen on %s: %s",
 				opt->socket_path, strerror(errno));
+	if (!r && opt->socket_group)
+		r = give_to_group(opt->socket_path, opt->socket_group, err);
 	if (r)
 		goto err_unlink;
 	*ret_fd = fd;
