@@ -259,6 +259,14 @@ static int write_message(struct io *io, size_t len, bool append)
 	return 1;
 }
 
+/* Bytes were written that the daemon does not know of. */
+static inline void owe_mtime(struct client_inode *ino)
+{
+	if (!atomic_load_explicit(&ino->mtime_owed, memory_order_relaxed))
+		atomic_store_explicit(&ino->mtime_owed, true,
+				      memory_order_relaxed);
+}
+
 /* One step of a write that ends at or below the size. */
 static int overwrite_step(struct io *io, uint64_t size)
 {
@@ -272,10 +280,8 @@ static int overwrite_step(struct io *io, uint64_t size)
 	dax_write(&ino->dax, buf, piece, io->pos + io->done, size, io->f->fh,
 		  io->flags, &r);
 	io->done += r.done;
-	if (r.done && !atomic_load_explicit(&ino->mtime_owed,
-					    memory_order_relaxed))
-		atomic_store_explicit(&ino->mtime_owed, true,
-				      memory_order_relaxed);
+	if (r.done)
+		owe_mtime(ino);
 	switch (r.stop) {
 	case DAX_DONE:
 		return 1;
@@ -443,20 +449,80 @@ static ssize_t writev_flags(struct oriel_file *f, const struct iovec *iov,
 	return report(&io, "write", do_write(&io));
 }
 
-ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len, off_t off)
+static __attribute__((noinline)) ssize_t
+read_one(struct oriel_file *f, void *buf, size_t len, off_t off, unsigned flags)
 {
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
 
-	return readv_flags(f, &iov, 1, off, 0);
+	return readv_flags(f, &iov, 1, off, flags);
+}
+
+static __attribute__((noinline)) ssize_t
+write_one(struct oriel_file *f, const void *buf, size_t len, off_t off,
+	  unsigned flags)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+			     .iov_len = len };
+
+	return writev_flags(f, &iov, 1, off, flags);
+}
+
+/*
+ * The common read, without setting anything up for others: all of it below the
+ * size as known, and mapped. Whatever is not so, errors too, is for do_read().
+ */
+static inline bool read_hits(struct oriel_file *f, void *buf, size_t len,
+			     off_t off)
+{
+	struct client_inode *ino = f->ino;
+	/* acquire: pairs with the stores in attr.c */
+	uint64_t size = atomic_load_explicit(&ino->size, memory_order_acquire);
+
+	return len > 0 && off >= 0 && range_fits((uint64_t)off, len, size) &&
+	       (f->flags & O_ACCMODE) != O_WRONLY &&
+	       !atomic_load_explicit(&ino->bad, memory_order_relaxed) &&
+	       dax_read_hit(&ino->dax, buf, len, (uint64_t)off);
+}
+
+ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len, off_t off)
+{
+	if (ORIEL_LIKELY(read_hits(f, buf, len, off)))
+		return (ssize_t)len;
+	return read_one(f, buf, len, off, 0);
+}
+
+/*
+ * The same for overwrites; whoever has to wait for the lock, append, sync, or
+ * drop privileges first, is for do_write().
+ */
+static inline bool write_hits(struct oriel_file *f, const void *buf, size_t len,
+			      off_t off)
+{
+	struct client_inode *ino = f->ino;
+	bool hit;
+
+	if (len == 0 || off < 0 || (f->flags & O_ACCMODE) == O_RDONLY ||
+	    (f->flags & (O_APPEND | O_SYNC | O_DSYNC)) ||
+	    atomic_load_explicit(&ino->bad, memory_order_relaxed) ||
+	    pthread_rwlock_trywrlock(&ino->lock))
+		return false;
+	hit = range_fits((uint64_t)off, len,
+			 atomic_load_explicit(&ino->size,
+					      memory_order_acquire)) &&
+	      atomic_load_explicit(&ino->privs_clean, memory_order_relaxed) &&
+	      dax_write_hit(&ino->dax, buf, len, (uint64_t)off);
+	if (hit)
+		owe_mtime(ino);
+	client_inode_unlock(ino);
+	return hit;
 }
 
 ssize_t oriel_pwrite(struct oriel_file *f, const void *buf, size_t len,
 		     off_t off)
 {
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
-			     .iov_len = len };
-
-	return writev_flags(f, &iov, 1, off, 0);
+	if (ORIEL_LIKELY(write_hits(f, buf, len, off)))
+		return (ssize_t)len;
+	return write_one(f, buf, len, off, 0);
 }
 
 ssize_t oriel_preadv(struct oriel_file *f, const struct iovec *iov, int n_iov,
@@ -474,16 +540,15 @@ ssize_t oriel_pwritev(struct oriel_file *f, const struct iovec *iov, int n_iov,
 ssize_t oriel_pread_nowait(struct oriel_file *f, void *buf, size_t len,
 			   off_t off)
 {
-	struct iovec iov = { .iov_base = buf, .iov_len = len };
-
-	return readv_flags(f, &iov, 1, off, IO_NOWAIT);
+	if (ORIEL_LIKELY(read_hits(f, buf, len, off)))
+		return (ssize_t)len;
+	return read_one(f, buf, len, off, IO_NOWAIT);
 }
 
 ssize_t oriel_pwrite_nowait(struct oriel_file *f, const void *buf, size_t len,
 			    off_t off)
 {
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
-			     .iov_len = len };
-
-	return writev_flags(f, &iov, 1, off, IO_NOWAIT);
+	if (ORIEL_LIKELY(write_hits(f, buf, len, off)))
+		return (ssize_t)len;
+	return write_one(f, buf, len, off, IO_NOWAIT);
 }

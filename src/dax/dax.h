@@ -217,6 +217,17 @@ void dax_write(struct dax_inode *di, const void *buf, size_t len, uint64_t pos,
 	       uint64_t size, uint64_t fh, unsigned flags,
 	       struct dax_result *ret);
 
+/*
+ * The common case alone: [@pos, @pos + @len), which must be below the size, lies
+ * in one range and that is mapped for this intent. True: copied. False: it does
+ * not, or the copy has faulted; nothing is said of @buf or the file's bytes in
+ * there, and dax_read() or dax_write() must be called. As cheap as it gets;
+ * never blocks.
+ */
+bool dax_read_hit(struct dax_inode *di, void *buf, size_t len, uint64_t pos);
+bool dax_write_hit(struct dax_inode *di, const void *buf, size_t len,
+		   uint64_t pos);
+
 /* A pinned, contiguous view of the file; see dax_pin(). */
 struct dax_pin {
 	struct dax_mapping *mapping;

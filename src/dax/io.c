@@ -51,8 +51,8 @@ enum step {
 /* --------------------------------------------------------------------- hit */
 
 /* Copy between @buf and @m. Inside a read section. */
-static inline size_t copy_mapped(const struct io *io, struct dax_mapping *m,
-				 size_t n)
+static inline __attribute__((always_inline)) size_t
+copy_mapped(const struct io *io, struct dax_mapping *m, size_t n)
 {
 	unsigned char *p = m->ptr + (io->pos - m->file_start);
 
@@ -72,8 +72,8 @@ static inline bool may(const struct dax_mapping *m, enum dax_intent intent)
 	       atomic_load_explicit(&m->writable, memory_order_acquire);
 }
 
-static inline enum step step_index(const struct io *io, size_t n,
-				   size_t *copied)
+static inline __attribute__((always_inline)) enum step
+step_index(const struct io *io, size_t n, size_t *copied)
 {
 	struct dax_mapping *m;
 	enum step ret = STEP_MISS;
@@ -307,6 +307,47 @@ static void bypass_all(size_t len, struct dax_result *ret)
 		.stop = len ? DAX_BYPASS : DAX_DONE,
 		.bypass_bytes = len,
 	};
+}
+
+/*
+ * Nothing but a hit in one range: what transfer() is made for, without what it
+ * has to keep in mind. Where it ends there is no need to look at anything else.
+ */
+static inline __attribute__((always_inline)) bool only_hit(const struct io *io)
+{
+	const uint64_t bytes = UINT64_C(1) << io->di->window->shift;
+	size_t copied;
+
+	if (ORIEL_UNLIKELY(io->left > bytes - (io->pos & (bytes - 1))))
+		return false;
+	if (io->intent == DAX_READ &&
+	    ORIEL_UNLIKELY(crosses_middle(io, io->left)))
+		return false;
+	if (ORIEL_UNLIKELY(step_index(io, io->left, &copied) != STEP_DONE))
+		return false;
+	count_call(io, 1, io->left);
+	return true;
+}
+
+bool dax_read_hit(struct dax_inode *di, void *buf, size_t len, uint64_t pos)
+{
+	const struct io io = {
+		.di = di, .buf = buf, .left = len, .pos = pos,
+		.intent = DAX_READ,
+	};
+
+	return di->window && only_hit(&io);
+}
+
+bool dax_write_hit(struct dax_inode *di, const void *buf, size_t len,
+		   uint64_t pos)
+{
+	const struct io io = {
+		.di = di, .buf = (unsigned char *)(uintptr_t)buf, .left = len,
+		.pos = pos, .intent = DAX_WRITE,
+	};
+
+	return di->window && only_hit(&io);
 }
 
 /* How much of [@pos, @pos + @len) is below @size? */

@@ -390,6 +390,67 @@ static void test_index_grows(void **state)
 	finish(c);
 }
 
+/* The common case alone: what is one, what it does, and what it leaves. */
+static void test_only_hits(void **state)
+{
+	struct ctx *c = start(&plain, 4 * RANGE);
+	struct dax_inode *di = &c->file.di;
+	struct dax_stats st;
+
+	/* not mapped: nobody is asked */
+	assert_false(dax_read_hit(di, c->buf, 10, 5));
+	assert_int_equal(c->f.maps, 0);
+	assert_int_equal(touch(&c->file, 0), DAX_DONE);
+	assert_true(dax_read_hit(di, c->buf, 100, 5));
+	assert_true(fake_is_pattern(c->buf, 100, 5));
+	/* to the last byte of a range, and one more */
+	assert_true(dax_read_hit(di, c->buf, 10, RANGE - 10));
+	assert_true(fake_is_pattern(c->buf, 10, RANGE - 10));
+	assert_false(dax_read_hit(di, c->buf, 10, RANGE - 9));
+	/* over the middle somebody has to look who reads on */
+	assert_false(dax_read_hit(di, c->buf, 10, RANGE / 2 - 5));
+	/* mapped for reading only */
+	assert_false(dax_write_hit(di, "xyz", 3, 7));
+	assert_int_equal(write_at(&c->file, "x", 1, 0, RANGE).stop, DAX_DONE);
+	assert_true(dax_write_hit(di, "xyz", 3, RANGE / 2 - 1));
+	assert_int_equal(pread(c->file.fd, c->buf, 3, RANGE / 2 - 1), 3);
+	assert_memory_equal(c->buf, "xyz", 3);
+	st = stats_of(&c->f);
+	assert_int_equal(st.hits, 3);
+	assert_int_equal(st.bytes_read, 1 + 100 + 10);
+	assert_int_equal(st.bytes_written, 1 + 3);
+	finish(c);
+}
+
+/* A page that is gone is no hit; the long way says what it is. */
+static void test_only_hits_fault(void **state)
+{
+	struct ctx *c = start(&plain, 2 * RANGE);
+	struct dax_result r;
+
+	assert_int_equal(touch(&c->file, 0), DAX_DONE);
+	assert_int_equal(ftruncate(c->file.fd, 4096), 0);
+	assert_true(dax_read_hit(&c->file.di, c->buf, 4096, 0));
+	assert_false(dax_read_hit(&c->file.di, c->buf, 100, 8192));
+	r = read_at(&c->file, c->buf, 100, 8192, RANGE);
+	assert_int_equal(r.stop, DAX_FAULT);
+	assert_int_equal(r.done, 0);
+	assert_int_equal(stats_of(&c->f).faults, 1);
+	finish(c);
+}
+
+/* No window: everything is for somebody else. */
+static void test_only_hits_no_window(void **state)
+{
+	struct dax_inode di;
+	char c = 'x';
+
+	dax_inode_init(&di, NULL, NULL);
+	assert_false(dax_read_hit(&di, &c, 1, 0));
+	assert_false(dax_write_hit(&di, &c, 1, 0));
+	dax_inode_done(&di);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +471,9 @@ int main(void)
 		cmocka_unit_test(test_write_first),
 		cmocka_unit_test(test_beyond_index),
 		cmocka_unit_test(test_index_grows),
+		cmocka_unit_test(test_only_hits),
+		cmocka_unit_test(test_only_hits_fault),
+		cmocka_unit_test(test_only_hits_no_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
