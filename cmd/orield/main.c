@@ -178,6 +178,17 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 	return r;
 }
 
+/* Only a mount of our own is nosuid; see docs/design/threat-model.md. */
+static void warn_of_root(const struct orield_options *opt, const char *sandbox)
+{
+	if (geteuid() == 0 && !opt->readonly &&
+	    strcmp(sandbox, "namespace") != 0)
+		log_warn("root with sandbox %s: a client on this machine can "
+			 "make a set-uid file and run it through a descriptor; "
+			 "use --sandbox=namespace, --readonly or another user",
+			 sandbox);
+}
+
 static int run(const struct orield_options *opt, struct orield_error *err)
 {
 	struct setup s = { -1, -1, -1, -1, "none" };
@@ -187,6 +198,7 @@ static int run(const struct orield_options *opt, struct orield_error *err)
 	if (r) {
 		orield_report_error(opt->ready_fd, r, err->text);
 	} else {
+		warn_of_root(opt, s.sandbox);
 		log_info("sharing %s%s, sandbox %s, tag %s, window %llu MiB",
 			 opt->shared_dir, opt->readonly ? " read-only" : "",
 			 s.sandbox, opt->tag,
