@@ -230,6 +230,23 @@ static int check_segs(const struct ring_seg *segs, unsigned n_out,
 	return 0;
 }
 
+/*
+ * Write a descriptor unless it stands there already: requests are much alike,
+ * and a cache line that is not written need not travel to the device again.
+ */
+static void write_desc(struct ring_desc *shared, const struct ring_desc *desc)
+{
+	if (shm_load_u64(&shared->addr) == desc->addr &&
+	    shm_load_u32(&shared->len) == desc->len &&
+	    shm_load_u16(&shared->flags) == desc->flags &&
+	    shm_load_u16(&shared->next) == desc->next)
+		return;
+	shm_store_u64(&shared->addr, desc->addr);
+	shm_store_u32(&shared->len, desc->len);
+	shm_store_u16(&shared->flags, desc->flags);
+	shm_store_u16(&shared->next, desc->next);
+}
+
 static void write_chain(struct ring_driver *d, uint32_t slot,
 			const struct ring_seg *segs, unsigned n_out,
 			unsigned n_in)
@@ -238,25 +255,24 @@ static void write_chain(struct ring_driver *d, uint32_t slot,
 	/* `next` counts within an indirect table, else in the main one. */
 	uint32_t first = d->cfg.indirect ? 0 : slot_head(d, slot);
 	unsigned n = n_out + n_in;
+	struct ring_desc one;
 
 	for (unsigned i = 0; i < n; i++) {
-		unsigned flags = (i >= n_out ? RING_DESC_F_WRITE : 0) |
-				 (i + 1 < n ? RING_DESC_F_NEXT : 0);
-
-		shm_store_u64(&desc[i].addr, segs[i].gpa);
-		shm_store_u32(&desc[i].len, segs[i].len);
-		shm_store_u16(&desc[i].flags, (uint16_t)flags);
-		shm_store_u16(&desc[i].next, (uint16_t)(first + i + 1));
+		one.addr = segs[i].gpa;
+		one.len = segs[i].len;
+		one.flags = (i >= n_out ? RING_DESC_F_WRITE : 0) |
+			    (i + 1 < n ? RING_DESC_F_NEXT : 0);
+		one.next = (uint16_t)(first + i + 1);
+		write_desc(&desc[i], &one);
 	}
 	if (!d->cfg.indirect)
 		return;
-	desc = &d->cfg.desc[slot];
-	shm_store_u64(&desc->addr, d->cfg.indirect_gpa +
-		      (uint64_t)slot * RING_DRIVER_MAX_SEGS *
-		      sizeof(struct ring_desc));
-	shm_store_u32(&desc->len, (uint32_t)(n * sizeof(struct ring_desc)));
-	shm_store_u16(&desc->flags, RING_DESC_F_INDIRECT);
-	shm_store_u16(&desc->next, 0);
+	one.addr = d->cfg.indirect_gpa + (uint64_t)slot *
+		   RING_DRIVER_MAX_SEGS * sizeof(struct ring_desc);
+	one.len = (uint32_t)(n * sizeof(struct ring_desc));
+	one.flags = RING_DESC_F_INDIRECT;
+	one.next = 0;
+	write_desc(&d->cfg.desc[slot], &one);
 }
 
 /* Offer @slot to the device. */
