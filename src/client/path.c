@@ -21,9 +21,11 @@
 struct walker {
 	struct oriel_session *s;
 	struct client_inode **chain; /* chain[0] is the root */
-	size_t depth;                /* entries in use, >= 1 */
+	size_t depth;                /* entries in use */
 	size_t cap;
-	char *text; /* malloc'ed; what is left begins at pos */
+	struct client_inode *few[16]; /* the chain of most walks */
+	const char *text; /* what is left begins at pos */
+	char *owned;      /* what text points to after a link; malloc'ed */
 	size_t pos;
 	unsigned links;
 	unsigned flags;
@@ -72,14 +74,15 @@ ssize_t client_readlink(struct client_inode *ino, char *buf, size_t len)
 static int chain_push(struct walker *w, struct client_inode *ino)
 {
 	if (w->depth == w->cap) {
-		size_t cap = w->cap ? 2 * w->cap : 16;
-		struct client_inode **p =
-			realloc(w->chain, cap * sizeof(struct client_inode *));
+		struct client_inode **p = w->chain == w->few ? NULL : w->chain;
 
+		p = realloc(p, 2 * w->cap * sizeof(struct client_inode *));
 		if (!p)
 			return -ENOMEM;
+		if (w->chain == w->few)
+			memcpy(p, w->few, sizeof(w->few));
 		w->chain = p;
-		w->cap = cap;
+		w->cap *= 2;
 	}
 	w->chain[w->depth++] = ino;
 	return 0;
@@ -94,30 +97,28 @@ static void chain_cut(struct walker *w, size_t depth)
 static int walker_init(struct walker *w, struct oriel_session *s,
 		       const char *path, unsigned flags)
 {
-	int err;
-
-	memset(w, 0, sizeof(*w));
-	w->s = s;
-	w->flags = flags;
 	if (strlen(path) >= FUSE_WIRE_PATH_MAX)
 		return -ENAMETOOLONG;
-	w->text = strdup(path);
-	if (!w->text)
-		return -ENOMEM;
-	err = chain_push(w, s->root);
-	if (err) {
-		free(w->text);
-		return err;
-	}
+	w->s = s;
+	w->chain = w->few;
+	w->cap = ARRAY_LEN(w->few);
+	w->few[0] = s->root;
+	w->depth = 1;
 	client_inode_ref(s->root);
+	w->text = path;
+	w->owned = NULL;
+	w->pos = 0;
+	w->links = 0;
+	w->flags = flags;
 	return 0;
 }
 
 static void walker_done(struct walker *w)
 {
 	chain_cut(w, 0);
-	free(w->chain);
-	free(w->text);
+	if (w->chain != w->few)
+		free(w->chain);
+	free(w->owned);
 }
 
 /* The next component into @name: 1, 0 at the end, or -ENAMETOOLONG. */
@@ -166,7 +167,8 @@ static int expand_link(struct walker *w, struct client_inode *link)
 		return -ENOMEM;
 	memcpy(text, target, (size_t)n);
 	memcpy(text + n, w->text + w->pos, rest + 1);
-	free(w->text);
+	free(w->owned);
+	w->owned = text;
 	w->text = text;
 	w->pos = 0;
 	if (text[0] == '/')
@@ -177,6 +179,12 @@ static int expand_link(struct walker *w, struct client_inode *link)
 static struct client_inode *top(const struct walker *w)
 {
 	return w->chain[w->depth - 1];
+}
+
+/* The last of the chain, with the chain's reference. */
+static struct client_inode *take_top(struct walker *w)
+{
+	return w->chain[--w->depth];
 }
 
 /*
@@ -277,10 +285,8 @@ int client_walk_create(struct oriel_session *s, const char *path,
 		return err;
 	memset(ret, 0, sizeof(*ret));
 	err = walk_last(&w, ret);
-	if (!err) {
-		ret->dir = top(&w);
-		client_inode_ref(ret->dir);
-	}
+	if (!err)
+		ret->dir = take_top(&w);
 	walker_done(&w);
 	return err;
 }
@@ -320,8 +326,7 @@ int client_walk_parent(struct oriel_session *s, const char *path,
 		err = -ENOTDIR;
 	if (!err) {
 		ret->must_be_dir = trailing_slash(&w);
-		ret->dir = top(&w);
-		client_inode_ref(ret->dir);
+		ret->dir = take_top(&w);
 	}
 	walker_done(&w);
 	return err;
