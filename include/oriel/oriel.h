@@ -307,7 +307,9 @@ ORIEL_API ssize_t oriel_pwritev(struct oriel_file *f, const struct iovec *iov,
 /*
  * The same, but never blocking: what the window can serve at once is served
  * (possibly short), otherwise -EAGAIN: a lock, a free range or a round trip
- * would have to be waited for. An extending write is always -EAGAIN.
+ * would have to be waited for. An extending write is always -EAGAIN, and so is
+ * a read at or past the end as known: where the end is now is for the daemon
+ * to say.
  */
 ORIEL_API ssize_t oriel_pread_nowait(struct oriel_file *f, void *buf,
 				     size_t len, off_t off);
