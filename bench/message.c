@@ -2,12 +2,19 @@
 /*
  * Cases that always ask the daemon: by our daemon, by the system call, and,
  * where it is installed, by the C virtiofsd of QEMU behind the same library.
- * Three contestants, three files for what grows: nobody disturbs anybody.
+ * Each has a file of its own for what grows: nobody disturbs anybody.
+ *
+ * A daemon that sleeps between requests is fastest where it need not be woken
+ * on another processor. So QEMU's runs twice: wherever the scheduler likes, and
+ * on one processor with us.
  */
 #include "harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,6 +31,8 @@ struct side {
 	off_t end;
 	uint64_t random;
 	pid_t daemon;
+	int (*begin)(void *ctx); /* of the case, below one_cpu_begin() */
+	cpu_set_t cpus;          /* of ours before it */
 };
 
 #define DEFINE_RUN(name, call)                         \
@@ -113,6 +122,45 @@ static int append_begin(void *ctx)
 	return ftruncate(sd->grow_fd, 0) ? -errno : 0;
 }
 
+/* Where all threads of @pid may run. */
+static void set_cpus(pid_t pid, const cpu_set_t *cpus)
+{
+	char path[64];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.')
+			sched_setaffinity(atoi(e->d_name), sizeof(*cpus), cpus);
+	if (d)
+		closedir(d);
+}
+
+static int one_cpu_begin(void *ctx)
+{
+	struct side *sd = ctx;
+	cpu_set_t one;
+	int cpu = sched_getcpu();
+
+	if (cpu < 0 || sched_getaffinity(0, sizeof(sd->cpus), &sd->cpus))
+		return -errno;
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	set_cpus(sd->daemon, &one);
+	return sd->begin ? sd->begin(sd) : 0;
+}
+
+static int one_cpu_end(void *ctx)
+{
+	struct side *sd = ctx;
+
+	set_cpus(sd->daemon, &sd->cpus);
+	return sched_setaffinity(0, sizeof(sd->cpus), &sd->cpus) ? -errno : 0;
+}
+
 struct message_case {
 	const char *name;
 	int (*begin)(void *ctx);
@@ -189,26 +237,33 @@ static int run_message(struct place *p, const struct message_case *mc,
 {
 	struct match m = {
 		.name = mc->name, .fs = p->fs, .folios = p->folios,
-		.n_ways = with_virtiofsd ? 3 : 2,
+		.n_ways = with_virtiofsd ? 4 : 2,
 		.ways = {
 			{ .name = "oriel", .run = mc->run,
 			  .daemon = &sides[0].daemon },
 			{ .name = mc->native_name, .run = mc->native },
 			{ .name = "virtiofsd", .run = mc->run,
 			  .daemon = &sides[2].daemon },
+			{ .name = "virtiofsd, one CPU", .run = mc->run,
+			  .daemon = &sides[2].daemon },
 		},
 	};
+	struct side one_cpu = sides[2];
 
 	for (unsigned i = 0; i < m.n_ways; i++) {
 		m.ways[i].ctx = &sides[i];
 		m.ways[i].begin = mc->begin;
 	}
+	one_cpu.begin = mc->begin;
+	m.ways[3].ctx = &one_cpu;
+	m.ways[3].begin = one_cpu_begin;
+	m.ways[3].end = one_cpu_end;
 	return match_run(p->su, &m);
 }
 
 int message_cases(struct place *p)
 {
-	struct side sides[3];
+	struct side sides[3]; /* ours, the kernel, QEMU's */
 	struct virtiofsd v = { .parent = 0 };
 	bool with_virtiofsd = false;
 	size_t i;
