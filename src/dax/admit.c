@@ -8,11 +8,12 @@
  * every miss, so two questions are asked.
  *
  * 1. Has this range been touched admit_touches times? A ghost table remembers
- *    touches of ranges that are not mapped. It is small, has no chains (a
- *    newcomer replaces who is there, when that one's count has worn off) and
- *    is halved from time to time. A read that goes on where the last read of
- *    the range ended is the same touch: a scan touches each range once, however
- *    small its steps are.
+ *    touches of ranges that are not mapped. It is small and has no chains: a
+ *    range has a set of GHOST_WAYS slots, where a newcomer replaces one whose
+ *    count has worn off. (With a single slot each, two ranges that share it and
+ *    take turns would never get past 1.) It is halved from time to time. A read
+ *    that goes on where the last read of the range ended is the same touch: a
+ *    scan touches each range once, however small its steps are.
  *
  * 2. Can we afford it? Every miss sent by message earns a credit, an eviction
  *    costs the current price. The price doubles when the evicted mapping had
@@ -33,9 +34,10 @@
 #include <stdlib.h>
 
 #define GHOST_MIN_SLOTS 1024u
+#define GHOST_WAYS 4u             /* slots of a set: half a cache line */
 #define PRICE_ONE 64u             /* the price is kept in 64ths */
 #define PRICE_MAX (256u * PRICE_ONE)
-#define COUNT_MAX 255u
+#define COUNT_MAX 15u /* of 255 that fit: who is gone is soon worn down */
 
 /* A slot is one word: 24 bits of tag, 8 of count, 32 of where it ended. */
 struct ghost_slot {
@@ -105,6 +107,11 @@ static uint64_t hash(const struct dax_inode *di, uint64_t range)
 	return h ^ (h >> 31);
 }
 
+static uint32_t tag_of(uint64_t h)
+{
+	return (uint32_t)(h >> 40);
+}
+
 static void age(struct dax_ghost *g)
 {
 	struct ghost_slot s;
@@ -125,27 +132,50 @@ static void age(struct dax_ghost *g)
 	}
 }
 
+/* The slots in which a range may be remembered. */
+static _Atomic uint64_t *set_of(struct dax_ghost *g, uint64_t h)
+{
+	return &g->slot[h & (g->n_slots - 1) & ~(size_t)(GHOST_WAYS - 1)];
+}
+
+/* The slot of @h: its own, or the one it may have when that has worn off. Which
+ * one that is changes from touch to touch without a pattern: were it always the
+ * one that counts least, newcomers would only replace each other. */
+static _Atomic uint64_t *find_slot(struct dax_ghost *g, uint64_t h)
+{
+	uint64_t turn = load(&g->touches) * UINT64_C(0x9e3779b97f4a7c15);
+	_Atomic uint64_t *set = set_of(g, h);
+	struct ghost_slot s;
+	unsigned way;
+
+	for (way = 0; way < GHOST_WAYS; way++) {
+		s = unpack(load(&set[way]));
+		if (s.tag == tag_of(h) && s.count)
+			return &set[way];
+	}
+	return &set[(turn >> 32) % GHOST_WAYS];
+}
+
 /* Count the touch; returns how many there have been. */
 static uint32_t touch(struct dax_window *w, struct dax_inode *di,
 		      const struct dax_want *want)
 {
 	struct dax_ghost *g = w->ghost;
 	uint64_t h = hash(di, want->file_start >> w->shift);
-	_Atomic uint64_t *slot = &g->slot[h & (g->n_slots - 1)];
+	_Atomic uint64_t *slot = find_slot(g, h);
 	struct ghost_slot s = unpack(load(slot));
 	uint32_t off = (uint32_t)(want->pos - want->file_start);
-	uint32_t tag = (uint32_t)(h >> 40);
 	bool goes_on;
 
 	age(g);
-	if (s.tag != tag && s.count > 1) {
+	if (s.tag != tag_of(h) && s.count > 1) {
 		/* Somebody else's: wear it down. */
 		s.count--;
 		store(slot, pack(s));
 		return 1;
 	}
-	if (s.tag != tag)
-		s = (struct ghost_slot){ .tag = tag };
+	if (s.tag != tag_of(h))
+		s = (struct ghost_slot){ .tag = tag_of(h) };
 	goes_on = s.count > 0 && off > 0 && off == s.end;
 	if (!goes_on && s.count < COUNT_MAX)
 		s.count++;
@@ -176,8 +206,8 @@ bool dax_admit(struct dax_window *w, struct dax_inode *di,
 {
 	if (!w->cfg.admit_touches)
 		return true;
-	return settle(w->ghost,
-		      touch(w, di, want) >= w->cfg.admit_touches);
+	return settle(w->ghost, touch(w, di, want) >=
+			      min_u64(w->cfg.admit_touches, COUNT_MAX));
 }
 
 void dax_admit_learn(struct dax_window *w, bool was_used_again)
@@ -196,10 +226,11 @@ void dax_admit_learn(struct dax_window *w, bool was_used_again)
 void dax_admit_forget(struct dax_window *w, struct dax_inode *di,
 		      uint64_t file_start)
 {
-	struct dax_ghost *g = w->ghost;
 	uint64_t h = hash(di, file_start >> w->shift);
-	_Atomic uint64_t *slot = &g->slot[h & (g->n_slots - 1)];
+	_Atomic uint64_t *set = set_of(w->ghost, h);
+	unsigned way;
 
-	if (unpack(load(slot)).tag == h >> 40)
-		store(slot, 0);
+	for (way = 0; way < GHOST_WAYS; way++)
+		if (unpack(load(&set[way])).tag == tag_of(h))
+			store(&set[way], 0);
 }
