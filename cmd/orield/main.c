@@ -25,6 +25,7 @@ struct setup {
 	int listen_fd;
 	int signal_fd;
 	const char *sandbox;
+	struct orield_mount *mount; /* NULL: none */
 };
 
 /*
@@ -81,6 +82,8 @@ static int open_socket(const struct orield_options *opt, struct setup *s,
 {
 	int r;
 
+	if (!opt->socket_path && opt->listen_fd < 0 && opt->connected_fd < 0)
+		return 0;
 	if (opt->connected_fd >= 0)
 		return check_connected(opt->connected_fd, err);
 	r = orield_listen(opt, &s->listen_fd, err);
@@ -171,10 +174,17 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
 	r = open_socket(opt, s, err);
+	if (!r && opt->mount_dir)
+		r = orield_mount_new(opt, s->listen_fd, &s->mount, err);
 	if (!r)
 		r = shut_door(opt, s, parent, err);
 	if (!r)
 		r = make_share(opt, s, ret, err);
+	if (!r && s->mount) {
+		r = orield_mount_start(s->mount, *ret);
+		if (r)
+			orield_fail(err, r, "--mount: %s", strerror(-r));
+	}
 	return r;
 }
 
@@ -191,7 +201,7 @@ static void warn_of_root(const struct orield_options *opt, const char *sandbox)
 
 static int run(const struct orield_options *opt, struct orield_error *err)
 {
-	struct setup s = { -1, -1, -1, -1, "none" };
+	struct setup s = { -1, -1, -1, -1, "none", NULL };
 	struct server_share *share = NULL;
 	int r = prepare(opt, &s, &share, err);
 
@@ -204,10 +214,16 @@ static int run(const struct orield_options *opt, struct orield_error *err)
 			 s.sandbox, opt->tag,
 			 (unsigned long long)(opt->window_bytes >> 20));
 		orield_report_ready(opt->ready_fd, s.sandbox);
-		r = orield_serve(opt, share, s.listen_fd, s.signal_fd);
+		if (s.mount && s.listen_fd < 0 && opt->connected_fd < 0)
+			orield_mount_wait(s.mount, opt, share, s.signal_fd);
+		else
+			r = orield_serve(opt, share, s.listen_fd, s.signal_fd);
 		if (r)
 			orield_fail(err, r, "cannot serve: %s", strerror(-r));
 	}
+	if (s.mount)
+		orield_mount_end(s.mount);
+	orield_mount_free(s.mount);
 	server_share_unref(share);
 	fd_close(&s.listen_fd);
 	fd_close(&s.signal_fd);

@@ -107,6 +107,23 @@ static int set_shared_dir(struct orield_options *opt, const char *arg)
 	return *arg ? 0 : -EINVAL;
 }
 
+static int set_mount(struct orield_options *opt, const char *arg)
+{
+	opt->mount_dir = arg;
+	return *arg ? 0 : -EINVAL;
+}
+
+static int set_passthrough(struct orield_options *opt, const char *arg)
+{
+	static const char *const words[] = { "never", "auto", NULL };
+	int i;
+	int r = parse_word(arg, words, &i);
+
+	if (!r)
+		opt->passthrough = i;
+	return r;
+}
+
 static int set_fd(struct orield_options *opt, const char *arg)
 {
 	return parse_fd(arg, &opt->listen_fd);
@@ -244,6 +261,10 @@ static const struct option_row rows[] = {
 	{ "socket-group", "GROUP", set_socket_group,
 	  "who may connect besides the owner" },
 	{ "fd", "N", set_fd, "descriptor N is the listening socket" },
+	{ "mount", "DIR", set_mount,
+	  "mount the share there, on this machine, by /dev/fuse" },
+	{ "passthrough", "auto|never", set_passthrough,
+	  "with --mount: let the kernel read and write files itself" },
 	{ "tag", "TAG", set_tag,
 	  "name guests mount it by (36 bytes; default: oriel)" },
 	{ "readonly", NULL, set_readonly, "nothing can be changed" },
@@ -384,9 +405,10 @@ static int check(const struct orield_options *opt, struct orield_error *err)
 
 	if (!opt->shared_dir)
 		return orield_fail(err, -EINVAL, "--shared-dir is missing");
-	if (ways != 1)
+	if (ways > 1 || (!ways && !opt->mount_dir))
 		return orield_fail(err, -EINVAL, "exactly one of --socket-path,"
-				   " --fd and --connected-fd is needed");
+				   " --fd and --connected-fd is needed, or"
+				   " --mount");
 	if (opt->socket_group && !opt->socket_path)
 		return orield_fail(err, -EINVAL,
 				   "--socket-group needs --socket-path");
@@ -399,6 +421,7 @@ static const struct orield_options defaults = {
 	.connected_fd = -1,
 	.ready_fd = -1,
 	.xattr = true,
+	.passthrough = true,
 	.log_level = LOG_LEVEL_INFO,
 	.window_bytes = WINDOW_DEFAULT,
 	.poll_us = POLL_US_DEFAULT,

@@ -10,6 +10,7 @@
  *   seccomp.c   the list of system calls
  *   guard.c     clients that take their memory away
  *   serve.c     connections and signals
+ *   mount.c, mount_serve.c   the same share behind /dev/fuse
  */
 #ifndef ORIELD_H
 #define ORIELD_H
@@ -37,6 +38,7 @@ struct orield_options {
 	const char *socket_path;
 	const char *socket_group;
 	const char *shared_dir;
+	const char *mount_dir;
 	char tag[37];
 	int listen_fd;    /* -1: none given */
 	int connected_fd; /* -1: none given */
@@ -44,6 +46,7 @@ struct orield_options {
 	bool readonly;
 	bool xattr;
 	bool guest_dax;
+	bool passthrough;
 	bool exit_with_parent;
 	enum server_cache cache;
 	enum orield_sandbox sandbox;
@@ -127,6 +130,23 @@ void orield_guard_thread(struct vhost_backend *be);
 ORIEL_MUST_CHECK int orield_serve(const struct orield_options *opt,
 				  struct server_share *share, int listen_fd,
 				  int signal_fd);
+/*
+ * Mount the share at opt->mount_dir; before the sandbox and before threads.
+ * @listen_fd is closed in the process that stays outside to unmount.
+ */
+struct orield_mount;
+ORIEL_MUST_CHECK int orield_mount_new(const struct orield_options *opt,
+				      int listen_fd, struct orield_mount **ret,
+				      struct orield_error *err);
+/* Serve it by threads; then wait for a signal or for its end; unmount and end
+ * the threads; free (NULL is fine; unmounts too). */
+ORIEL_MUST_CHECK int orield_mount_start(struct orield_mount *m,
+					struct server_share *share);
+void orield_mount_wait(struct orield_mount *m, const struct orield_options *opt,
+		       struct server_share *share, int signal_fd);
+void orield_mount_end(struct orield_mount *m);
+void orield_mount_free(struct orield_mount *m);
+
 /* Block what orield_serve() handles and return a signalfd, or -errno. */
 ORIEL_MUST_CHECK int orield_signals(void);
 
