@@ -257,6 +257,12 @@ ORIEL_MUST_CHECK int server_clear_privileges(int fd);
 /* Must the bits go when this request (with @kill as its flag) writes? */
 bool server_kills_suid(const struct server_req *req, bool kill);
 
+/* ids.c: the header's numbers become the host's. -EPERM: forbidden here. */
+ORIEL_MUST_CHECK int server_ids_of_request(struct server_req *req);
+
+/* op_file.c, also for directories: FOPEN_* by the share's policy */
+uint32_t server_open_flags(const struct server_share *sh, bool is_dir);
+
 /* op_*.c: bytes of reply, or -errno. */
 typedef ssize_t server_op_fn(struct server_req *req);
 server_op_fn server_op_init, server_op_destroy;

@@ -139,8 +139,11 @@ void server_nodes_clear(struct server_session *s)
 
 uint64_t server_valid_seconds(const struct server_share *sh)
 {
+	if (sh->cfg.own_timeout)
+		return sh->cfg.timeout_s;
 	switch (sh->cfg.cache) {
 	case SERVER_CACHE_ALWAYS:
+	case SERVER_CACHE_METADATA:
 		return 86400;
 	case SERVER_CACHE_NEVER:
 		return 0;
@@ -170,8 +173,8 @@ void server_fill_attr(const struct server_session *s, const struct statx *stx,
 		.ctimensec = stx->stx_ctime.tv_nsec,
 		.mode = stx->stx_mode,
 		.nlink = stx->stx_nlink,
-		.uid = stx->stx_uid,
-		.gid = stx->stx_gid,
+		.uid = server_id_to_guest(&s->share->cfg.uids, stx->stx_uid),
+		.gid = server_id_to_guest(&s->share->cfg.gids, stx->stx_gid),
 		.rdev = wire_rdev(stx->stx_rdev_major, stx->stx_rdev_minor),
 		.blksize = stx->stx_blksize,
 	};

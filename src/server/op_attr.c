@@ -92,9 +92,17 @@ static int set_mode(struct server_req *req, const struct fuse_setattr_in *in)
 
 static int set_owner(struct server_req *req, const struct fuse_setattr_in *in)
 {
-	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
-	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
+	const struct server_share_config *cfg = &req->share->cfg;
+	uid_t uid = (uid_t)-1;
+	gid_t gid = (gid_t)-1;
+	int r = 0;
 
+	if (in->valid & FATTR_UID)
+		r = server_id_to_host(&cfg->uids, in->uid, &uid);
+	if (!r && (in->valid & FATTR_GID))
+		r = server_id_to_host(&cfg->gids, in->gid, &gid);
+	if (r)
+		return r;
 	if (fchownat(req->inode->fd, "", uid, gid,
 		     AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
 		return -errno;

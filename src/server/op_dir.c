@@ -43,8 +43,7 @@ ssize_t server_op_opendir(struct server_req *req)
 	}
 	memset(out, 0, sizeof(*out));
 	out->fh = fh;
-	if (req->share->cfg.cache == SERVER_CACHE_ALWAYS)
-		out->open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR;
+	out->open_flags = server_open_flags(req->share, true);
 	return sizeof(*out);
 }
 

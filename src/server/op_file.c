@@ -22,13 +22,65 @@
 
 /* ------------------------------------------------------- open and create */
 
+uint32_t server_open_flags(const struct server_share *sh, bool is_dir)
+{
+	switch (sh->cfg.cache) {
+	case SERVER_CACHE_ALWAYS:
+		return is_dir ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR :
+				FOPEN_KEEP_CACHE;
+	case SERVER_CACHE_METADATA:
+		return is_dir ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR :
+				FOPEN_DIRECT_IO;
+	case SERVER_CACHE_NEVER:
+		return is_dir ? 0 : FOPEN_DIRECT_IO;
+	default:
+		return 0;
+	}
+}
+
+static bool writes_back(const struct server_req *req)
+{
+	return atomic_load_explicit(&req->s->flags, memory_order_relaxed) &
+	       FUSE_WRITEBACK_CACHE;
+}
+
+/*
+ * The client's open flags as we open. A client that writes back reads pages it
+ * writes a part of, whatever the file was opened for, and has decided itself
+ * where what is appended goes.
+ */
+static int local_flags(const struct server_req *req, uint32_t flags)
+{
+	const struct server_share_config *cfg = &req->share->cfg;
+	int may = OPEN_FLAGS | (cfg->allow_direct_io ? O_DIRECT : 0);
+	int ret = (int)flags & may;
+
+	if (!writes_back(req))
+		return ret;
+	if ((ret & O_ACCMODE) == O_WRONLY)
+		ret = (ret & ~O_ACCMODE) | O_RDWR;
+	return ret & ~O_APPEND;
+}
+
 static void fill_open(const struct server_req *req, uint64_t fh,
 		      struct fuse_open_out *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->fh = fh;
-	if (req->share->cfg.cache == SERVER_CACHE_ALWAYS)
-		out->open_flags = FOPEN_KEEP_CACHE;
+	out->open_flags = server_open_flags(req->share, false);
+}
+
+/* Flags that a second try may do without, when open(2) said @error. */
+static int second_flags(const struct server_req *req, uint32_t asked, int tried,
+			int error)
+{
+	/* only the owner may have it, and who that is the client cannot see */
+	if (error == -EPERM && !req->share->cfg.keep_noatime)
+		return tried & ~O_NOATIME;
+	/* a file that may only be written: some pages are better than none */
+	if (error == -EACCES && (asked & O_ACCMODE) == O_WRONLY)
+		return (tried & ~O_ACCMODE) | O_WRONLY;
+	return tried;
 }
 
 /* Open @ino as the client says; truncation keeps bits only if it may. */
@@ -37,11 +89,16 @@ static int open_as_asked(struct server_req *req, const struct server_inode *ino,
 {
 	bool keep = (flags & O_TRUNC) &&
 		    !server_kills_suid(req, open_flags & FUSE_OPEN_KILL_SUIDGID);
+	int local = local_flags(req, flags);
+	int second;
 	int fd;
 
 	if (keep)
 		server_fsetid_raise(req->t);
-	fd = server_inode_open(req->share, ino, (int)flags & OPEN_FLAGS);
+	fd = server_inode_open(req->share, ino, local);
+	second = fd < 0 ? second_flags(req, flags, local, fd) : local;
+	if (second != local)
+		fd = server_inode_open(req->share, ino, second);
 	if (keep)
 		server_fsetid_lower(req->t);
 	return fd;
@@ -102,7 +159,7 @@ static ssize_t reply_created(struct server_req *req, int fd)
 static int create_new(struct server_req *req, const char *name,
 		      const struct fuse_create_in *in, int more_flags)
 {
-	int flags = ((int)in->flags & OPEN_FLAGS & ~O_TRUNC) | more_flags;
+	int flags = (local_flags(req, in->flags) & ~O_TRUNC) | more_flags;
 	int fd;
 	int r = server_fd_reserve(req->share);
 

@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "base/util.h"
+#include "server/ids.h"
 
 struct server_share;   /* opaque; counted */
 struct server_session; /* opaque */
@@ -23,7 +24,8 @@ struct server_session; /* opaque */
 enum server_cache {
 	SERVER_CACHE_AUTO,   /* timeouts of 1 s */
 	SERVER_CACHE_ALWAYS, /* 86400 s */
-	SERVER_CACHE_NEVER,  /* 0 */
+	SERVER_CACHE_NEVER,  /* 0; data neither: FOPEN_DIRECT_IO */
+	SERVER_CACHE_METADATA, /* 86400 s, but data as with NEVER */
 };
 
 struct server_share_config {
@@ -40,6 +42,16 @@ struct server_share_config {
 	 * EIO for any file whose size is no multiple of its ranges.
 	 */
 	bool dax_for_guests;
+	bool allow_mmap;      /* shared mappings of FOPEN_DIRECT_IO files */
+	bool allow_direct_io; /* O_DIRECT of the client reaches open(2) */
+	bool no_readdirplus;
+	bool writeback;       /* FUSE_WRITEBACK_CACHE; see op_file.c */
+	bool no_killpriv;     /* do not agree to FUSE_HANDLE_KILLPRIV_V2 */
+	bool keep_noatime;    /* O_NOATIME that may not be is EPERM, not off */
+	bool own_timeout;     /* @timeout_s instead of what @cache says */
+	uint32_t timeout_s;
+	struct server_ids uids;
+	struct server_ids gids;
 };
 
 /* How a session reaches the DAX window; all NULL-able as a whole. Calls come

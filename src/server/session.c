@@ -258,6 +258,9 @@ static ssize_t run_op(struct server_req *req, const struct op *op,
 		return -EINVAL;
 	if ((op->flags & OP_CHANGE) && req->share->cfg.readonly)
 		return -EROFS;
+	r = server_ids_of_request(req);
+	if (r)
+		return r;
 	if (!(op->flags & OP_NODE))
 		return op->fn(req);
 	req->inode = server_node_get(req->s, req->hdr.nodeid);
@@ -383,6 +386,7 @@ static uint16_t page_shift(void)
 static uint64_t agree(const struct server_session *s,
 		      const struct fuse_init_in *in)
 {
+	const struct server_share_config *cfg = &s->share->cfg;
 	uint64_t wanted = in->flags;
 	uint64_t offered = OFFERED;
 
@@ -390,6 +394,16 @@ static uint64_t agree(const struct server_session *s,
 		wanted |= (uint64_t)in->flags2 << 32;
 	if (server_has_window(s))
 		offered |= OFFERED_WITH_WINDOW;
+	/* each name of a listing would be looked up to be forgotten at once */
+	if (cfg->no_readdirplus || cfg->cache == SERVER_CACHE_NEVER)
+		offered &= ~((uint64_t)FUSE_DO_READDIRPLUS |
+			     FUSE_READDIRPLUS_AUTO);
+	if (cfg->writeback)
+		offered |= FUSE_WRITEBACK_CACHE;
+	if (cfg->allow_mmap)
+		offered |= FUSE_WIRE_DIRECT_IO_ALLOW_MMAP;
+	if (cfg->no_killpriv)
+		offered &= ~(uint64_t)FUSE_HANDLE_KILLPRIV_V2;
 	return wanted & offered;
 }
 

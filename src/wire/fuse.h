@@ -32,6 +32,9 @@
 /* "fh" of SETUPMAPPING when no open handle is at hand. */
 #define FUSE_WIRE_NO_FH UINT64_MAX
 
+/* INIT flags of later versions than the kernel's header has here. */
+#define FUSE_WIRE_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* 7.39 */
+
 _Static_assert(sizeof(struct fuse_in_header) == 40, "fuse.h");
 _Static_assert(sizeof(struct fuse_out_header) == 16, "fuse.h");
 _Static_assert(sizeof(struct fuse_attr) == 88, "fuse.h");
