@@ -120,12 +120,16 @@ static int listen_at(const struct orield_options *opt, int *ret_fd,
 	int fd;
 	int r = fill_addr(opt->socket_path, &addr, err);
 
+	if (!r)
+		r = orield_pidfile_make(opt->socket_path, err);
 	if (r)
 		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return orield_fail(err, -errno, "cannot make a socket: %s",
-				   strerror(errno));
+	if (fd < 0) {
+		r = orield_fail(err, -errno, "cannot make a socket: %s",
+				strerror(errno));
+		goto err_pidfile;
+	}
 	mask = umask(0177);
 	r = bind_at(fd, &addr, err);
 	umask(mask);
@@ -146,6 +150,8 @@ err_unlink:
 	unlink(opt->socket_path);
 err_close:
 	close(fd);
+err_pidfile:
+	orield_pidfile_drop(opt->socket_path);
 	return r;
 }
 
@@ -198,6 +204,7 @@ static void janitor_run(const char *path, const struct stat *made, int pipe_fd)
 	if (!lstat(path, &st) && st.st_dev == made->st_dev &&
 	    st.st_ino == made->st_ino)
 		unlink(path);
+	orield_pidfile_remove(path);
 	_exit(0);
 }
 
@@ -218,6 +225,7 @@ int orield_janitor_start(const char *socket_path, int *close_fds,
 	janitor_pid = fork();
 	if (janitor_pid == 0) {
 		fd_close_all(close_fds, n_close);
+		orield_outsider_start();
 		close(p[1]);
 		janitor_run(path, &made, p[0]);
 	}
@@ -236,6 +244,7 @@ void orield_janitor_finish(void)
 {
 	if (janitor_pipe < 0)
 		return;
+	orield_pidfile_release();
 	fd_close(&janitor_pipe);
 	while (waitpid(janitor_pid, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -58,6 +58,10 @@ static int open_share(const struct orield_options *opt, struct setup *s,
 		      struct orield_error *err)
 {
 	s->root_fd = open(opt->shared_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (s->root_fd < 0 && errno == ENOTDIR)
+		return orield_fail(err, -ENOTDIR, "%s is not a directory; a"
+				   " single file cannot be shared: share the"
+				   " directory that holds it", opt->shared_dir);
 	if (s->root_fd < 0)
 		return orield_fail(err, -errno, "cannot open directory %s: %s",
 				   opt->shared_dir, strerror(errno));
@@ -122,6 +126,8 @@ static int shut_door(const struct orield_options *opt, struct setup *s,
 		.root_fd = &s->root_fd,
 		.proc_fd = &s->proc_fd,
 		.readonly = opt->readonly,
+		.uid_map = &opt->uid_map,
+		.gid_map = &opt->gid_map,
 	};
 	int r = orield_raise_nofile(opt->rlimit_nofile, err);
 
@@ -129,7 +135,7 @@ static int shut_door(const struct orield_options *opt, struct setup *s,
 		r = orield_sandbox_enter(opt->sandbox, &doors, &s->sandbox,
 					 err);
 	if (!r)
-		r = orield_drop_capabilities(err);
+		r = orield_drop_capabilities(opt, err);
 	if (!r && opt->exit_with_parent)
 		r = follow_parent(parent, err);
 	if (!r)
@@ -147,6 +153,16 @@ static int make_share(const struct orield_options *opt, const struct setup *s,
 		.xattr = opt->xattr,
 		.dax_for_guests = opt->guest_dax,
 		.cache = opt->cache,
+		.allow_mmap = opt->allow_mmap,
+		.allow_direct_io = opt->allow_direct_io,
+		.no_readdirplus = opt->no_readdirplus,
+		.writeback = opt->writeback,
+		.no_killpriv = opt->no_killpriv,
+		.keep_noatime = opt->preserve_noatime,
+		.own_timeout = opt->own_timeout,
+		.timeout_s = opt->timeout_s,
+		.uids = opt->uids,
+		.gids = opt->gids,
 	};
 	int r = server_share_new(&cfg, ret);
 
@@ -162,7 +178,6 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 	pid_t parent = getppid();
 	int r;
 
-	close_others(opt);
 	r = open_share(opt, s, err);
 	if (r)
 		return r;
@@ -214,12 +229,15 @@ static int run(const struct orield_options *opt, struct orield_error *err)
 			 s.sandbox, opt->tag,
 			 (unsigned long long)(opt->window_bytes >> 20));
 		orield_report_ready(opt->ready_fd, s.sandbox);
+		orield_notify("READY=1");
+		orield_daemonize_ready();
 		if (s.mount && s.listen_fd < 0 && opt->connected_fd < 0)
 			orield_mount_wait(s.mount, opt, share, s.signal_fd);
 		else
 			r = orield_serve(opt, share, s.listen_fd, s.signal_fd);
 		if (r)
 			orield_fail(err, r, "cannot serve: %s", strerror(-r));
+		orield_notify("STOPPING=1");
 	}
 	if (s.mount)
 		orield_mount_end(s.mount);
@@ -241,6 +259,19 @@ static void complain(const struct orield_options *opt,
 		fprintf(stderr, "orield: %s\n", err->text);
 }
 
+/* What is needed to say anything. */
+static int start(const struct orield_options *opt, struct orield_error *err)
+{
+	int r;
+
+	close_others(opt);
+	r = orield_log_start(opt, err);
+	if (r)
+		return r;
+	orield_notify_start();
+	return opt->daemonize ? orield_daemonize_start(err) : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct orield_options opt;
@@ -256,7 +287,11 @@ int main(int argc, char **argv)
 	default:
 		break;
 	}
-	orield_log_start(opt.log_level);
+	if (start(&opt, &err)) {
+		complain(&opt, &err);
+		orield_report_error(opt.ready_fd, -EINVAL, err.text);
+		return 1;
+	}
 	if (run(&opt, &err)) {
 		complain(&opt, &err);
 		return 1;

@@ -182,6 +182,7 @@ static int janitor_start(struct orield_mount *m, int listen_fd)
 		/* a descriptor of ours would keep the mount alive */
 		fd_close_all(m->fds, m->n_threads);
 		fd_close(&listen_fd);
+		orield_outsider_start();
 		close(p[1]);
 		janitor_run(m, p[0]);
 	}

@@ -3,10 +3,14 @@
  * orield: shares one directory with virtio-fs clients.
  *
  *   main.c      the order of things: options, descriptors, sandbox, serving
- *   options.c   the option table
- *   status.c    log lines on stderr, the one line on --ready-fd
+ *   options*.c  the options; see options.h
+ *   status.c    log lines, the one line on --ready-fd, systemd's READY=1
+ *   daemonize.c the background
  *   listen.c    the listening socket and its file
- *   sandbox.c   name spaces or chroot, limits, capabilities
+ *   pidfile.c   SOCKET.pid
+ *   sandbox.c   name spaces or chroot
+ *   users.c     --uid-map: who is who in a user name space
+ *   limits.c    open files, capabilities
  *   seccomp.c   the list of system calls
  *   guard.c     clients that take their memory away
  *   serve.c     connections and signals
@@ -14,6 +18,8 @@
  */
 #ifndef ORIELD_H
 #define ORIELD_H
+
+#include <sys/types.h>
 
 #include "base/log.h"
 #include "base/util.h"
@@ -31,7 +37,20 @@ enum orield_sandbox {
 enum orield_seccomp {
 	ORIELD_SECCOMP_KILL,
 	ORIELD_SECCOMP_LOG,
+	ORIELD_SECCOMP_TRAP, /* SIGSYS, which a debugger can look at */
 	ORIELD_SECCOMP_NONE,
+};
+
+/* Of a user name space: numbers in it, and who they are outside. */
+struct orield_id_range {
+	uint32_t inside;
+	uint32_t outside;
+	uint32_t count;
+};
+
+struct orield_id_ranges {
+	unsigned n;
+	struct orield_id_range range[16];
 };
 
 struct orield_options {
@@ -48,6 +67,24 @@ struct orield_options {
 	bool guest_dax;
 	bool passthrough;
 	bool exit_with_parent;
+	bool systemd_socket; /* listen_fd is one that systemd passed */
+	bool daemonize;
+	bool syslog;
+	bool allow_mmap;
+	bool allow_direct_io;
+	bool no_readdirplus;
+	bool writeback;
+	bool no_killpriv;
+	bool preserve_noatime;
+	bool own_timeout;
+	uint32_t timeout_s; /* own_timeout: instead of what cache says */
+	uint64_t caps_added; /* bit n: capability n */
+	uint64_t caps_dropped;
+	unsigned thread_pool_size; /* 0: each queue has its own thread */
+	struct orield_id_ranges uid_map; /* both or none */
+	struct orield_id_ranges gid_map;
+	struct server_ids uids;
+	struct server_ids gids;
 	enum server_cache cache;
 	enum orield_sandbox sandbox;
 	enum orield_seccomp seccomp;
@@ -75,7 +112,25 @@ enum orield_parse {
 enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
 				       char **argv, struct orield_error *err);
 
-void orield_log_start(enum log_level level);
+/* To stderr, or /dev/log with --syslog. */
+ORIEL_MUST_CHECK int orield_log_start(const struct orield_options *opt,
+				      struct orield_error *err);
+/* $NOTIFY_SOCKET is systemd's; without it nothing is said. */
+void orield_notify_start(void);
+void orield_notify(const char *state); /* "READY=1" */
+/* Only the child returns; the process that was started waits for ready. */
+ORIEL_MUST_CHECK int orield_daemonize_start(struct orield_error *err);
+void orield_daemonize_ready(void);
+/* In a child that stays outside: hold neither the lock nor the terminal. */
+void orield_outsider_start(void);
+
+/* Make and lock SOCKET.pid. -EADDRINUSE: its daemon lives. */
+ORIEL_MUST_CHECK int orield_pidfile_make(const char *socket_path,
+					 struct orield_error *err);
+void orield_pidfile_drop(const char *socket_path); /* undo */
+void orield_pidfile_release(void); /* close it, and leave the file */
+/* In the janitor: remove it unless somebody has it locked. */
+void orield_pidfile_remove(const char *socket_path);
 /* One line for who started us; closes @fd. -1: nobody asked. */
 void orield_report_ready(int fd, const char *sandbox);
 void orield_report_error(int fd, int code, const char *text);
@@ -101,6 +156,8 @@ struct orield_doors {
 	int *root_fd; /* the shared directory */
 	int *proc_fd; /* /proc/self/fd */
 	bool readonly;
+	const struct orield_id_ranges *uid_map; /* NULL or empty: none asked */
+	const struct orield_id_ranges *gid_map;
 };
 
 /*
@@ -114,7 +171,26 @@ ORIEL_MUST_CHECK int orield_sandbox_enter(enum orield_sandbox want,
 					  struct orield_error *err);
 ORIEL_MUST_CHECK int orield_raise_nofile(uint64_t want,
 					 struct orield_error *err);
-ORIEL_MUST_CHECK int orield_drop_capabilities(struct orield_error *err);
+ORIEL_MUST_CHECK int orield_drop_capabilities(const struct orield_options *opt,
+					      struct orield_error *err);
+bool orield_have_cap(unsigned cap);
+/* -errno, also for a short write. */
+ORIEL_MUST_CHECK int orield_write_file(const char *path, const char *text);
+
+/* Maps of a user name space: start, unshare(2), finish (@made: it was). */
+struct orield_users {
+	const struct orield_id_ranges *uids;
+	const struct orield_id_ranges *gids;
+	bool own;     /* set by start: nobody's help is needed */
+	pid_t helper;
+	int pipe;
+};
+ORIEL_MUST_CHECK int orield_users_start(struct orield_users *users,
+					struct orield_error *err);
+ORIEL_MUST_CHECK int orield_users_finish(struct orield_users *users, bool made,
+					 struct orield_error *err);
+ORIEL_MUST_CHECK int orield_users_become_root(struct orield_error *err);
+
 ORIEL_MUST_CHECK int orield_seccomp_start(enum orield_seccomp mode,
 					  struct orield_error *err);
 

@@ -25,56 +25,31 @@
  */
 #include "orield.h"
 
-#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#define NOFILE_WANTED 1000000u
-
-static int write_file(const char *path, const char *text)
-{
-	ssize_t len = (ssize_t)strlen(text);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int r = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, (size_t)len) != len)
-		r = errno ? -errno : -EIO;
-	close(fd);
-	return r;
-}
 
 /* Only our own user exists in the new user name space, under its own number. */
 static int map_own_user(uid_t uid, gid_t gid)
 {
 	char line[64];
-	int r = write_file("/proc/self/setgroups", "deny");
+	int r = orield_write_file("/proc/self/setgroups", "deny");
 
 	if (r && r != -ENOENT)
 		return r;
 	snprintf(line, sizeof(line), "%u %u 1", uid, uid);
-	r = write_file("/proc/self/uid_map", line);
+	r = orield_write_file("/proc/self/uid_map", line);
 	if (r)
 		return r;
 	snprintf(line, sizeof(line), "%u %u 1", gid, gid);
-	return write_file("/proc/self/gid_map", line);
-}
-
-static bool have_cap(unsigned cap)
-{
-	capng_get_caps_process();
-	return capng_have_capability(CAPNG_EFFECTIVE, cap);
+	return orield_write_file("/proc/self/gid_map", line);
 }
 
 /* mount_attr of mount_setattr(2); libc may be older than it. */
@@ -174,10 +149,34 @@ static int fd_path(int fd, char *buf, size_t size)
 	return 0;
 }
 
+static int make_spaces(const struct orield_doors *doors, int flags,
+		       struct orield_error *err)
+{
+	struct orield_users users = {
+		.uids = doors->uid_map,
+		.gids = doors->gid_map,
+		.pipe = -1,
+	};
+	bool maps = doors->uid_map && doors->uid_map->n;
+	int r = maps ? orield_users_start(&users, err) : 0;
+	int r2;
+
+	if (r)
+		return r;
+	if (unshare(flags))
+		r = orield_fail(err, -errno, "cannot make name spaces: %s",
+				strerror(errno));
+	if (!maps)
+		return r;
+	r2 = orield_users_finish(&users, !r, err);
+	return r ? r : r2;
+}
+
 static int enter_namespace(const struct orield_doors *doors,
 			   struct orield_error *err)
 {
 	int *root_fd = doors->root_fd;
+	bool maps = doors->uid_map && doors->uid_map->n;
 	char path[4096];
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
@@ -187,12 +186,12 @@ static int enter_namespace(const struct orield_doors *doors,
 	if (r)
 		return orield_fail(err, r, "cannot read /proc: %s",
 				   strerror(-r));
-	if (!have_cap(CAP_SYS_ADMIN))
+	if (maps || !orield_have_cap(CAP_SYS_ADMIN))
 		flags |= CLONE_NEWUSER;
-	if (unshare(flags))
-		return orield_fail(err, -errno, "cannot make name spaces: %s",
-				   strerror(errno));
-	if (flags & CLONE_NEWUSER) {
+	r = make_spaces(doors, flags, err);
+	if (r)
+		return r;
+	if ((flags & CLONE_NEWUSER) && !maps) {
 		r = map_own_user(uid, gid);
 		if (r)
 			return orield_fail(err, r, "cannot set up the user name"
@@ -205,7 +204,8 @@ static int enter_namespace(const struct orield_doors *doors,
 	if (r)
 		return orield_fail(err, r, "cannot make %s the root: %s", path,
 				   strerror(-r));
-	return 0;
+	/* last: the path to the share may be open to our old user only */
+	return maps ? orield_users_become_root(err) : 0;
 }
 
 static int enter_chroot(const struct orield_doors *doors,
@@ -259,70 +259,4 @@ int orield_sandbox_enter(enum orield_sandbox want,
 			log_info("no %s sandbox: %s", kinds[i].name, err->text);
 	}
 	return r;
-}
-
-int orield_raise_nofile(uint64_t want, struct orield_error *err)
-{
-	uint64_t goal = want ? want : NOFILE_WANTED;
-	struct rlimit rl;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl))
-		return orield_fail(err, -errno, "cannot read the file limit");
-	if (rl.rlim_max < goal) {
-		struct rlimit more = { goal, goal };
-
-		if (!setrlimit(RLIMIT_NOFILE, &more))
-			return 0;
-		if (want)
-			return orield_fail(err, -errno, "--rlimit-nofile: the"
-					   " hard limit is %llu",
-					   (unsigned long long)rl.rlim_max);
-		goal = rl.rlim_max;
-	}
-	rl.rlim_cur = goal;
-	if (setrlimit(RLIMIT_NOFILE, &rl))
-		return orield_fail(err, -errno, "cannot raise the file limit:"
-				   " %s", strerror(errno));
-	return 0;
-}
-
-/*
- * What the server does for its clients' users: give files away, ignore modes
- * (the client has checked them), change what it does not own, keep set-gid
- * bits, become a user, make device nodes, remove file capabilities.
- */
-static const unsigned kept_caps[] = {
-	CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETGID,
-	CAP_SETUID, CAP_MKNOD, CAP_SETFCAP,
-};
-
-int orield_drop_capabilities(struct orield_error *err)
-{
-	/* Capabilities of a user name space of our own are worth nothing. */
-	bool keep = geteuid() == 0;
-	bool bounding = have_cap(CAP_SETPCAP);
-	bool had[ARRAY_LEN(kept_caps)];
-	size_t i;
-
-	/*
-	 * Root's groups would count for the users it acts as. In a user name
-	 * space of our own it is not allowed, and they are nobody's.
-	 */
-	if (keep && have_cap(CAP_SETGID) && setgroups(0, NULL) &&
-	    errno != EPERM)
-		return orield_fail(err, -errno, "cannot drop groups: %s",
-				   strerror(errno));
-	for (i = 0; i < ARRAY_LEN(kept_caps); i++)
-		had[i] = capng_have_capability(CAPNG_PERMITTED, kept_caps[i]);
-	capng_clear(bounding ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
-	for (i = 0; keep && i < ARRAY_LEN(kept_caps); i++) {
-		if (had[i])
-			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE |
-				     CAPNG_PERMITTED, kept_caps[i]);
-	}
-	if (capng_apply(bounding ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS))
-		return orield_fail(err, -EPERM, "cannot drop capabilities");
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return orield_fail(err, -errno, "cannot set no_new_privs");
-	return 0;
 }

@@ -117,6 +117,18 @@ static int allow_some(scmp_filter_ctx ctx)
 	return r;
 }
 
+static uint32_t action_of(enum orield_seccomp mode)
+{
+	switch (mode) {
+	case ORIELD_SECCOMP_LOG:
+		return SCMP_ACT_LOG;
+	case ORIELD_SECCOMP_TRAP:
+		return SCMP_ACT_TRAP;
+	default:
+		return SCMP_ACT_KILL_PROCESS;
+	}
+}
+
 int orield_seccomp_start(enum orield_seccomp mode, struct orield_error *err)
 {
 	scmp_filter_ctx ctx;
@@ -124,8 +136,7 @@ int orield_seccomp_start(enum orield_seccomp mode, struct orield_error *err)
 
 	if (mode == ORIELD_SECCOMP_NONE)
 		return 0;
-	ctx = seccomp_init(mode == ORIELD_SECCOMP_LOG ? SCMP_ACT_LOG :
-						       SCMP_ACT_KILL_PROCESS);
+	ctx = seccomp_init(action_of(mode));
 	if (!ctx)
 		return orield_fail(err, -ENOMEM, "seccomp: no memory");
 	r = allow_all(ctx);

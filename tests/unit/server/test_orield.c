@@ -150,9 +150,9 @@ static void refuses_bad_options(void **state)
 {
 	static const char *const bad[] = {
 		"--posix-acl", "--thread-pool-size=4", "--nonsense", "surplus",
-		"--cache=metadata", "--sandbox=vm", "--window=3", "--window=1Q",
+		"--cache=some", "--sandbox=vm", "--window=3", "--window=1Q",
 		"--window=99999999T", "--request-queues=0", "--poll-us=-1",
-		"--rlimit-nofile=x", "--log-level=loud", "--seccomp=trap",
+		"--rlimit-nofile=x", "--log-level=loud", "--seccomp=maybe",
 		"--tag=", "--tag=0123456789012345678901234567890123456789",
 		"--fd=3", "--socket-path", "--readonly=yes",
 	};
