@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """orield between clients that harm it and clients that must not notice.
 
-    test_daemon.py memory|limits|ends|walls [CASE...]
+    test_daemon.py memory|limits|ends|walls|options|start [CASE...]
 
 Every case gets a Rig: a daemon with a neighbour session on it. Afterwards the
 neighbour must be served, and threads, descriptors and mappings of the daemon
@@ -22,16 +22,19 @@ import wire_fuse as fuse  # noqa: E402
 
 
 class Rig:
-    """@options: of the daemon; @neighbour: with a session that must live."""
+    """@options: of the daemon; @neighbour: with a session that must live;
+    @how: for subprocess.Popen."""
 
-    def __init__(self, *options, neighbour=True):
+    def __init__(self, *options, neighbour=True, how=None):
         self.root = tempfile.mkdtemp(prefix='oriel-daemon-')
         self.share = os.path.join(self.root, 'share')
         os.mkdir(self.share)
         self.make('witness', b'witness')
         if not any(o.startswith('--sandbox') for o in options):
             options = ('--sandbox=none', *options)
-        self.daemon = daemons.Daemon('orield', self.share, *options)
+        if how and 'user' in how:
+            os.chown(self.root, how['user'], how['group'])
+        self.daemon = daemons.Daemon('orield', self.share, *options, how=how)
         self.neighbour = None
         if neighbour:
             self.neighbour = fuse.Session(self.daemon.socket)
@@ -99,8 +102,11 @@ def groups():
     import cases_ends
     import cases_limits
     import cases_memory
+    import cases_options
+    import cases_start
     import cases_walls
-    return {'memory': cases_memory.CASES, 'limits': cases_limits.CASES,
+    return {'options': cases_options.CASES, 'start': cases_start.CASES,
+            'memory': cases_memory.CASES, 'limits': cases_limits.CASES,
             'ends': cases_ends.CASES, 'walls': cases_walls.CASES}
 
 

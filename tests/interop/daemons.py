@@ -22,7 +22,7 @@ class Daemon:
     """kind: 'orield' (path from ORIEL_DAEMON) or 'qemu', the C virtiofsd of
     Debian 12, which ends with its first client."""
 
-    def __init__(self, kind, share, *options):
+    def __init__(self, kind, share, *options, how=None):
         self.kind = kind
         self.folder = tempfile.mkdtemp(prefix='oriel-wire-')
         self.socket = os.path.join(self.folder, 'socket')
@@ -42,13 +42,17 @@ class Daemon:
                 self.argv.append('--seccomp=' +
                                  os.environ['ORIEL_TEST_SECCOMP'])
         self.argv += options
+        self.how = how or {}
+        if 'user' in self.how:
+            os.chown(self.folder, self.how['user'], self.how['group'])
         self.process = None
         self.start()
 
     def start(self):
         with open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                **self.how)
 
     def restart_if_single(self):
         """Before a further session: virtiofsd left with the last one."""

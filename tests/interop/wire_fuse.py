@@ -16,6 +16,7 @@ LISTXATTR, REMOVEXATTR, FLUSH, INIT, OPENDIR, READDIR = 23, 24, 25, 26, 27, 28
 RELEASEDIR, FSYNCDIR, ACCESS, CREATE, DESTROY = 29, 30, 34, 35, 38
 BATCH_FORGET, FALLOCATE, READDIRPLUS, RENAME2, LSEEK = 42, 43, 44, 45, 46
 COPY_FILE_RANGE, SETUPMAPPING, REMOVEMAPPING, SYNCFS = 47, 48, 49, 50
+TMPFILE = 51
 
 ROOT = 1
 NO_HANDLE = 2**64 - 1
@@ -25,6 +26,8 @@ MAP_WRITE, MAP_READ = 1, 2
 F_ASYNC_READ, F_BIG_WRITES, F_ASYNC_DIO = 0, 5, 15
 F_PARALLEL_DIROPS, F_MAX_PAGES, F_MAP_ALIGNMENT, F_INIT_EXT = 18, 22, 26, 30
 F_READDIRPLUS, F_HAS_INODE_DAX = 13, 33
+F_READDIRPLUS_AUTO, F_WRITEBACK, F_KILLPRIV_V2, F_DIRECT_MMAP = 14, 16, 28, 36
+FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FOPEN_CACHE_DIR = 1, 2, 8
 
 ATTR_FMT = '<6Q10I'
 ATTR_NAMES = ('ino size blocks atime mtime ctime atimensec mtimensec ctimensec '
@@ -74,6 +77,7 @@ class Session(Device):
     def __init__(self, path, *, init=True, **options):
         super().__init__(path, **options)
         self.unique = 2
+        self.uid = self.gid = 0  # who asks
         if init:
             self.init()
 
@@ -82,7 +86,8 @@ class Session(Device):
     def submit_request(self, opcode, nodeid=ROOT, body=b'', room=0, *,
                        queue=1, cuts=(), length=None):
         self.unique += 2
-        out = header(opcode, nodeid, body, self.unique, length)
+        out = header(opcode, nodeid, body, self.unique, length, self.uid,
+                     self.gid)
         return opcode, self.unique, self.submit(queue, out, 16 + room, cuts)
 
     def finish_request(self, token):
@@ -116,10 +121,11 @@ class Session(Device):
 
     # -- session
 
-    def init(self, minor=38, inode_dax=True):
+    def init(self, minor=38, inode_dax=True, more=()):
+        """@more: further flag bits offered."""
         flags = sum(1 << b for b in (
             F_ASYNC_READ, F_BIG_WRITES, F_ASYNC_DIO, F_PARALLEL_DIROPS,
-            F_MAX_PAGES, F_INIT_EXT, F_READDIRPLUS))
+            F_MAX_PAGES, F_INIT_EXT, F_READDIRPLUS, *more))
         if self.window:
             flags |= 1 << F_MAP_ALIGNMENT
             if inode_dax:
@@ -199,12 +205,14 @@ class Session(Device):
         data = self.exactly(104, GETATTR, nodeid, struct.pack('<IIQ', 0, 0, 0))
         return Attr(data[16:])
 
-    def setattr(self, nodeid, *, mode=None, size=None, fh=None):
+    def setattr(self, nodeid, *, mode=None, size=None, fh=None, uid=None,
+                gid=None):
         valid = (SET_MODE if mode is not None else 0) | \
             (SET_SIZE if size is not None else 0) | \
-            (SET_FH if fh is not None else 0)
+            (SET_FH if fh is not None else 0) | \
+            (2 if uid is not None else 0) | (4 if gid is not None else 0)
         body = struct.pack('<II6Q8I', valid, 0, fh or 0, size or 0, 0, 0, 0, 0,
-                           0, 0, 0, mode or 0, 0, 0, 0, 0)
+                           0, 0, 0, mode or 0, 0, uid or 0, gid or 0, 0)
         return Attr(self.exactly(104, SETATTR, nodeid, body)[16:])
 
     def statfs(self):
@@ -212,6 +220,11 @@ class Session(Device):
         return struct.unpack('<5Q', data[:40])
 
     # -- files
+
+    def open_reply(self, nodeid, flags=0, opcode=OPEN):
+        """(handle, FOPEN_* flags)"""
+        data = self.exactly(16, opcode, nodeid, struct.pack('<II', flags, 0))
+        return struct.unpack('<QI', data[:12])
 
     def open(self, nodeid, flags=0):
         data = self.exactly(16, OPEN, nodeid, struct.pack('<II', flags, 0))
