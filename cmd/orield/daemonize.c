@@ -63,8 +63,8 @@ static void leave_terminal(void)
 	int fd;
 
 	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (dup2(null_fd, fd) < 0)
-			log_warn("dup2: %s", strerror(errno));
+		if (dup3(null_fd, fd, 0) < 0)
+			log_warn("dup3: %s", strerror(errno));
 	}
 }
 

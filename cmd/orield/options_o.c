@@ -100,8 +100,8 @@ static int set_word(struct orield_options *opt, char *word, char *value,
 		return orield_fail(err, -EINVAL, "-o: unknown option '%s'",
 				   word);
 	if (!value != !row->metavar)
-		return orield_fail(err, -EINVAL, "-o %s %s a value", word,
-				   value ? "takes no" : "needs");
+		return orield_fail(err, -EINVAL, "-o %s %s value", word,
+				   value ? "takes no" : "needs a");
 	return option_apply(row, opt, value, err);
 }
 

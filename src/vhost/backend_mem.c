@@ -58,6 +58,11 @@ static uint64_t table_bytes(const struct mem_map *m)
 	return sum;
 }
 
+/* What users forget most often; said where it shows. */
+#define SHARE_RAM "the machine's RAM is not shared with us; in QEMU it takes " \
+	"-object memory-backend-memfd,id=mem,size=...,share=on and -numa " \
+	"node,memdev=mem or -machine memory-backend=mem"
+
 /* Map @r from @fd as the next region of @m. */
 static int add_region(struct mem_map *m, const struct vhost_user_mem_region *r,
 		      int fd, const char *name)
@@ -76,8 +81,9 @@ static int add_region(struct mem_map *m, const struct vhost_user_mem_region *r,
 	if (err) {
 		log_error("vhost: %s: cannot map 0x%" PRIx64 " bytes at 0x%"
 			  PRIx64 " of the descriptor for address 0x%" PRIx64
-			  ": %s", name, r->size, r->mmap_offset, r->gpa,
-			  strerror(-err));
+			  ": %s%s", name, r->size, r->mmap_offset, r->gpa,
+			  strerror(-err), err == -EINVAL || err == -ENODEV ?
+			  " (perhaps " SHARE_RAM ")" : "");
 		return err;
 	}
 	m->n_regions++;
@@ -94,6 +100,12 @@ int be_mem_set_table(struct vhost_backend *be)
 	if (t->n_regions > VHOST_USER_TABLE_REGIONS)
 		return be_violation(name, "%" PRIu32 " regions, at most %u",
 				    t->n_regions, VHOST_USER_TABLE_REGIONS);
+	if (be->rx.n_fds < t->n_regions)
+		return be_violation(name, "%" PRIu32 " regions with %u"
+				    " descriptors: " SHARE_RAM, t->n_regions,
+				    be->rx.n_fds);
+	if (!t->n_regions)
+		log_warn("vhost: %s: no memory at all: " SHARE_RAM, name);
 	if (be->rx.msg.hdr.size < 8 + t->n_regions * sizeof(t->regions[0]) ||
 	    be->rx.n_fds != t->n_regions)
 		return be_violation(name, "%" PRIu32 " regions in %" PRIu32
@@ -114,8 +126,11 @@ int be_mem_set_table(struct vhost_backend *be)
 int be_mem_add(struct vhost_backend *be)
 {
 	struct mem_map *m = NULL;
-	int err = mem_map_new(be->mem, 1, &m);
+	int err;
 
+	if (!be->rx.n_fds)
+		return be_violation("ADD_MEM_REG", "no descriptor: " SHARE_RAM);
+	err = mem_map_new(be->mem, 1, &m);
 	if (!err)
 		err = add_region(m, &be->rx.msg.u.region.region,
 				 be->rx.fds[0], "ADD_MEM_REG");

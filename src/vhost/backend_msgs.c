@@ -421,7 +421,7 @@ static const struct msg_kind kinds[] = {
 	[VHOST_USER_RESET_DEVICE] = { do_reset_device, ANY, NONE, false },
 	[VHOST_USER_GET_MAX_MEM_SLOTS] = {
 		do_get_mem_slots, ANY, NONE, true },
-	[VHOST_USER_ADD_MEM_REG] = { be_mem_add, REGION, 1, 1, false },
+	[VHOST_USER_ADD_MEM_REG] = { be_mem_add, REGION, 0, 1, false },
 	[VHOST_USER_REM_MEM_REG] = { be_mem_remove, REGION, 0, 1, false },
 	[VHOST_USER_GET_SHMEM_CONFIG] = { do_get_shmem, ANY, NONE, true },
 };
