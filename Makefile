@@ -6,7 +6,8 @@
 #
 #   make                    programs in build/bin/, libraries in build/lib/
 #   make demo [DIR=...]     a tour on a directory: read, overwrite, numbers
-#   make test               the whole test suite
+#   make test               the test suite
+#   make test-guest         Linux guests as clients: QEMU, DAX, User-Mode Linux
 #   make test-sanitizers    the suite under ASan+UBSan, and under TSan
 #   make fuzz [FUZZ_SECONDS=20]  every fuzz target that long
 #   make bench              the benchmark suite
@@ -31,7 +32,12 @@ demo: all
 	@scripts/demo $(BUILD) $(DIR)
 
 test: deps-test all
-	@$(MESON) test -C $(BUILD) --no-rebuild $(TESTFLAGS)
+	@$(MESON) test -C $(BUILD) --no-rebuild --no-suite guest $(TESTFLAGS)
+
+# A log of its own, beside that of 'make test'.
+test-guest: deps-test deps-guest all
+	@$(MESON) test -C $(BUILD) --no-rebuild --suite guest \
+		--logbase testlog-guest $(TESTFLAGS)
 
 bench: deps-test all
 	@$(MESON) test -C $(BUILD) --no-rebuild --benchmark --verbose
@@ -40,8 +46,7 @@ install: all
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)
 	@$(MESON) install -C $(BUILD) $(if $(DESTDIR),--destdir $(DESTDIR))
 
-# The virtual machine of the interop suite measures the daemon's peers, not
-# the daemon; it is left out here.
+# All but the guests: they would take an hour.
 test-sanitizers: test-asan test-tsan
 
 test-asan: deps-build deps-test deps-fuzz
@@ -71,6 +76,6 @@ clean:
 deps-%:
 	@scripts/deps $*
 
-.PHONY: all demo test bench install test-sanitizers test-asan test-tsan fuzz \
+.PHONY: all demo test test-guest bench install test-sanitizers test-asan test-tsan fuzz \
 	clean
 .DEFAULT_GOAL = all

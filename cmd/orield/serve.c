@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -26,6 +27,7 @@
 #include "base/fd.h"
 #include "base/list.h"
 #include "vhost/backend.h"
+#include "wire/fuse.h"
 
 #define MAX_CLIENTS 1024u
 /* Each is two mappings, of which a process has 65530 by default. */
@@ -289,6 +291,21 @@ int orield_signals(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* "LOOKUP=3 READ=1 ": those that ever came. */
+static void log_ops(const struct server_stats *st)
+{
+	char line[1000];
+	size_t len = 0;
+	unsigned i;
+
+	for (i = 0; i < ARRAY_LEN(st->ops) && len < sizeof(line); i++)
+		if (st->ops[i])
+			len += (size_t)snprintf(line + len, sizeof(line) - len,
+						" %s=%llu", fuse_opcode_name(i),
+						(unsigned long long)st->ops[i]);
+	log_write(LOG_LEVEL_INFO, "operations:%s", len ? line : " none");
+}
+
 static void log_stats(struct daemon *d)
 {
 	struct server_stats st;
@@ -301,6 +318,7 @@ static void log_stats(struct daemon *d)
 		  (unsigned long long)st.handles,
 		  (unsigned long long)st.mappings,
 		  (unsigned long long)st.requests);
+	log_ops(&st);
 }
 
 /* True: time to end. */
