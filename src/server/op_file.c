@@ -18,7 +18,7 @@
 #define HDR_OUT sizeof(struct fuse_out_header)
 /* What of the client's open flags reaches open(2). */
 #define OPEN_FLAGS \
-	(O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
+	(O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
 
 /* ------------------------------------------------------- open and create */
 
@@ -46,8 +46,8 @@ static bool writes_back(const struct server_req *req)
 
 /*
  * The client's open flags as we open. A client that writes back reads pages it
- * writes a part of, whatever the file was opened for, and has decided itself
- * where what is appended goes.
+ * writes a part of, whatever the file was opened for. O_APPEND comes and goes
+ * (fcntl(2)): each WRITE says it anew.
  */
 static int local_flags(const struct server_req *req, uint32_t flags)
 {
@@ -59,7 +59,7 @@ static int local_flags(const struct server_req *req, uint32_t flags)
 		return ret;
 	if ((ret & O_ACCMODE) == O_WRONLY)
 		ret = (ret & ~O_ACCMODE) | O_RDWR;
-	return ret & ~O_APPEND;
+	return ret;
 }
 
 static void fill_open(const struct server_req *req, uint64_t fh,
@@ -260,20 +260,29 @@ ssize_t server_op_release(struct server_req *req)
 
 /* --------------------------------------------------------- READ and WRITE */
 
+enum how {
+	HOW_READ,
+	HOW_WRITE,
+	HOW_APPEND, /* at the end, wherever that is by now */
+};
+
 /* One system call for up to IOV_MAX pieces; a single one needs no array. */
 static ssize_t transfer_once(int fd, const struct iovec *iov, unsigned n,
-			     off_t off, bool writing)
+			     off_t off, enum how how)
 {
+	if (how == HOW_APPEND)
+		return pwritev2(fd, iov, (int)n, off, RWF_APPEND);
 	if (n == 1)
-		return writing ? pwrite(fd, iov->iov_base, iov->iov_len, off) :
-				 pread(fd, iov->iov_base, iov->iov_len, off);
-	return writing ? pwritev(fd, iov, (int)n, off) :
-			 preadv(fd, iov, (int)n, off);
+		return how == HOW_WRITE ?
+			       pwrite(fd, iov->iov_base, iov->iov_len, off) :
+			       pread(fd, iov->iov_base, iov->iov_len, off);
+	return how == HOW_WRITE ? pwritev(fd, iov, (int)n, off) :
+				  preadv(fd, iov, (int)n, off);
 }
 
 /* All pieces of @iov at @off; stops at the first short call. */
 static ssize_t transfer(int fd, const struct iovec *iov, unsigned n,
-			uint64_t off, bool writing)
+			uint64_t off, enum how how)
 {
 	size_t done = 0;
 
@@ -281,7 +290,7 @@ static ssize_t transfer(int fd, const struct iovec *iov, unsigned n,
 		unsigned now = n < IOV_MAX ? n : IOV_MAX;
 		size_t want = server_iov_len(iov, now);
 		ssize_t r = transfer_once(fd, iov, now, (off_t)(off + done),
-					  writing);
+					  how);
 
 		if (r < 0)
 			return done ? (ssize_t)done : -errno;
@@ -292,6 +301,16 @@ static ssize_t transfer(int fd, const struct iovec *iov, unsigned n,
 		n -= now;
 	}
 	return (ssize_t)done;
+}
+
+/* A client that writes back has decided where what is appended goes. */
+static enum how how_to_write(const struct server_req *req,
+			     const struct fuse_write_in *in)
+{
+	if (!(in->flags & O_APPEND) || writes_back(req) ||
+	    (in->write_flags & FUSE_WRITE_CACHE))
+		return HOW_WRITE;
+	return HOW_APPEND;
 }
 
 ssize_t server_op_read(struct server_req *req)
@@ -312,7 +331,7 @@ ssize_t server_op_read(struct server_req *req)
 	if (!h)
 		return -EBADF;
 	n = server_iov_slice(req->in, req->n_in, HDR_OUT, len, req->t->iov);
-	r = transfer(h->fd, req->t->iov, n, in.offset, false);
+	r = transfer(h->fd, req->t->iov, n, in.offset, HOW_READ);
 	server_handle_put(h);
 	req->direct = true;
 	return r;
@@ -350,7 +369,7 @@ ssize_t server_op_write(struct server_req *req)
 	keep = keeps_suid(req, h->fd, in.write_flags);
 	if (keep)
 		server_fsetid_raise(req->t);
-	r = transfer(h->fd, req->t->iov, n, in.offset, true);
+	r = transfer(h->fd, req->t->iov, n, in.offset, how_to_write(req, &in));
 	if (keep)
 		server_fsetid_lower(req->t);
 	server_handle_put(h);
@@ -427,7 +446,8 @@ ssize_t server_op_lseek(struct server_req *req)
 
 	memcpy(&in, req->t->arg, sizeof(in));
 	if (in.offset > INT64_MAX)
-		return -EINVAL;
+		return in.whence == SEEK_DATA || in.whence == SEEK_HOLE ?
+			       -ENXIO : -EINVAL;
 	/* The position of our descriptor is nobody's: no SEEK_CUR. */
 	if (in.whence != SEEK_DATA && in.whence != SEEK_HOLE &&
 	    in.whence != SEEK_END && in.whence != SEEK_SET)

@@ -125,6 +125,23 @@ static void scattered_data(void **state)
 	rig_stop(&r);
 }
 
+/* A write at 0 of a client whose file has O_APPEND by now. */
+static ssize_t append(struct rig *r, uint64_t fh, const char *text)
+{
+	struct {
+		struct fuse_write_in in;
+		char data[16];
+	} msg = { .in = { .fh = fh, .flags = O_WRONLY | O_APPEND } };
+	struct fuse_write_out out;
+	ssize_t n;
+
+	msg.in.size = (uint32_t)strlen(text);
+	memcpy(msg.data, text, msg.in.size);
+	n = rig_call(r, FUSE_WRITE, 1, &msg, sizeof(msg.in) + msg.in.size,
+		     &out, sizeof(out));
+	return n < 0 ? n : (ssize_t)out.size;
+}
+
 static void open_flags(void **state)
 {
 	uint64_t node;
@@ -137,8 +154,11 @@ static void open_flags(void **state)
 	rig_init(&r);
 	node = rig_node(&r, "f");
 	assert_int_equal(rig_open(&r, node, O_WRONLY | O_APPEND, &fh), 0);
-	assert_int_equal(rig_write(&r, fh, 0, "er", 2, 0), 2);
+	assert_int_equal(append(&r, fh, "er"), 2);
 	check_content(&r, "f", "older");
+	/* the flag went since: fcntl(2) can do that */
+	assert_int_equal(rig_write(&r, fh, 0, "O", 1, 0), 1);
+	check_content(&r, "f", "Older");
 	/* not ours to create, whatever the flags say */
 	assert_int_equal(rig_open(&r, node, O_RDWR | O_CREAT | O_EXCL, &fh),
 			 0);
@@ -255,7 +275,11 @@ static void space_and_holes(void **state)
 	ls.offset = 2 << 20;
 	assert_int_equal(rig_call(&r, FUSE_LSEEK, 1, &ls, sizeof(ls), &lo,
 				  sizeof(lo)), -ENXIO);
+	/* lseek(2) of a negative offset: no data there, but EINVAL to move */
 	ls.offset = UINT64_MAX;
+	assert_int_equal(rig_call(&r, FUSE_LSEEK, 1, &ls, sizeof(ls), &lo,
+				  sizeof(lo)), -ENXIO);
+	ls.whence = SEEK_END;
 	assert_int_equal(rig_call(&r, FUSE_LSEEK, 1, &ls, sizeof(ls), &lo,
 				  sizeof(lo)), -EINVAL);
 	ls.whence = SEEK_CUR;
