@@ -201,6 +201,17 @@ def descriptor():
     assert set(d['features']) <= set(said['features'])
 
 
+def manual():
+    """Every option has its place in orield(1), and no other has."""
+    with open(os.path.join(os.environ['ORIEL_SOURCE'], 'man/orield.1')) as f:
+        page = f.read()
+    said = subprocess.run([ORIELD, '--help'], capture_output=True, text=True,
+                          check=True).stdout
+    in_help = set(re.findall(r'^  --([a-z0-9-]+)', said, re.M))
+    in_page = set(re.findall(r'Fl Fl ([a-z0-9-]+)', page))
+    assert len(in_help) > 30 and in_help == in_page, in_help ^ in_page
+
+
 # -- systemd
 
 def activated(p, n, environment, *options):
@@ -465,6 +476,7 @@ def memory_that_is_not_shared():
 
 
 CASES = [every_option_of_virtiofsd, refusals, as_libvirt_starts_it, descriptor,
+         manual,
          socket_activation, abstract_notify_socket, more_than_one_socket,
          sockets_of_another, units, pid_file, background, to_syslog,
          capabilities, maps_of_users_who_are_not_root,
