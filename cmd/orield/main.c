@@ -26,6 +26,7 @@ struct setup {
 	int signal_fd;
 	const char *sandbox;
 	struct orield_mount *mount; /* NULL: none */
+	struct orield_guest guest;
 };
 
 /*
@@ -151,7 +152,8 @@ static int make_share(const struct orield_options *opt, const struct setup *s,
 		.proc_fd = s->proc_fd,
 		.readonly = opt->readonly,
 		.xattr = opt->xattr,
-		.dax_for_guests = opt->guest_dax,
+		.guest_files = s->guest.facade ? &orield_guest_files : NULL,
+		.guest_files_ctx = s->guest.facade,
 		.cache = opt->cache,
 		.allow_mmap = opt->allow_mmap,
 		.allow_direct_io = opt->allow_direct_io,
@@ -191,10 +193,14 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 	r = open_socket(opt, s, err);
 	if (!r && opt->mount_dir)
 		r = orield_mount_new(opt, s->listen_fd, &s->mount, err);
-	if (!r)
-		r = shut_door(opt, s, parent, err);
-	if (!r)
-		r = make_share(opt, s, ret, err);
+	if (r)
+		return r;
+	orield_guest_prepare(opt, &s->guest);
+	r = shut_door(opt, s, parent, err);
+	if (r)
+		return r;
+	orield_guest_start(opt, &s->guest);
+	r = make_share(opt, s, ret, err);
 	if (!r && s->mount) {
 		r = orield_mount_start(s->mount, *ret);
 		if (r)
@@ -216,7 +222,8 @@ static void warn_of_root(const struct orield_options *opt, const char *sandbox)
 
 static int run(const struct orield_options *opt, struct orield_error *err)
 {
-	struct setup s = { -1, -1, -1, -1, "none", NULL };
+	struct setup s = { -1, -1, -1, -1, "none", NULL,
+			   { NULL, false, NULL } };
 	struct server_share *share = NULL;
 	int r = prepare(opt, &s, &share, err);
 
@@ -234,7 +241,8 @@ static int run(const struct orield_options *opt, struct orield_error *err)
 		if (s.mount && s.listen_fd < 0 && opt->connected_fd < 0)
 			orield_mount_wait(s.mount, opt, share, s.signal_fd);
 		else
-			r = orield_serve(opt, share, s.listen_fd, s.signal_fd);
+			r = orield_serve(opt, share, s.listen_fd, s.signal_fd,
+					 s.guest.offered);
 		if (r)
 			orield_fail(err, r, "cannot serve: %s", strerror(-r));
 		orield_notify("STOPPING=1");
@@ -243,6 +251,7 @@ static int run(const struct orield_options *opt, struct orield_error *err)
 		orield_mount_end(s.mount);
 	orield_mount_free(s.mount);
 	server_share_unref(share);
+	orield_guest_done(&s.guest);
 	fd_close(&s.listen_fd);
 	fd_close(&s.signal_fd);
 	fd_close(&s.proc_fd);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define WINDOW_DEFAULT GIB(64)
+#define GUEST_WINDOW_DEFAULT MIB(512)
 #define POLL_US_DEFAULT 200 /* well over a round trip, well under 1 ms */
 #define MAX_ROWS 96
 #define FIRST_ROW 256
@@ -156,6 +157,7 @@ static const struct orield_options defaults = {
 	.passthrough = true,
 	.log_level = LOG_LEVEL_INFO,
 	.window_bytes = WINDOW_DEFAULT,
+	.guest_window_bytes = GUEST_WINDOW_DEFAULT,
 	.poll_us = POLL_US_DEFAULT,
 	.request_queues = 4,
 };
@@ -219,6 +221,10 @@ enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
 		orield_fail(err, -EINVAL, "unexpected argument '%s'",
 			    argv[optind]);
 		return ORIELD_PARSE_BAD;
+	}
+	if (opt->print_qemu_args) {
+		orield_print_qemu_args(opt);
+		return ORIELD_PARSE_DONE;
 	}
 	return check(opt, err) ? ORIELD_PARSE_BAD : ORIELD_PARSE_RUN;
 }

@@ -61,6 +61,7 @@ int option_parse_numbers(const char *arg, unsigned n, uint32_t *ret);
 int option_word_index(const char *words, const char *arg, size_t len);
 
 orield_set_fn option_set_tag, option_set_window, option_set_poll_us;
+orield_set_fn option_set_guest_window;
 orield_set_fn option_set_request_queues, option_set_pool_size;
 orield_set_fn option_set_rlimit_nofile, option_set_log_level;
 orield_set_fn option_set_modcaps, option_set_debug, option_set_cache;

@@ -116,6 +116,18 @@ int option_set_window(struct orield_options *opt, const char *arg,
 	return 0;
 }
 
+int option_set_guest_window(struct orield_options *opt, const char *arg,
+			    struct orield_error *err)
+{
+	uint64_t v;
+
+	if (parse_size(arg, &v) || v > ORIELD_GUEST_WINDOW_MAX ||
+	    !is_aligned(v, MIB(2)))
+		return -EINVAL;
+	opt->guest_window_bytes = v;
+	return 0;
+}
+
 int option_set_poll_us(struct orield_options *opt, const char *arg,
 		       struct orield_error *err)
 {

@@ -13,6 +13,7 @@
  *   limits.c    open files, capabilities
  *   seccomp.c   the list of system calls
  *   guard.c     clients that take their memory away
+ *   guest.c     the window of virtual machines: whether, how, why not
  *   serve.c     connections and signals
  *   mount.c, mount_serve.c   the same share behind /dev/fuse
  */
@@ -52,6 +53,15 @@ struct orield_id_ranges {
 	unsigned n;
 	struct orield_id_range range[16];
 };
+/* Is there a window for guests? */
+enum orield_guest_dax {
+	ORIELD_GUEST_DAX_AUTO,   /* where files without an end can be made */
+	ORIELD_GUEST_DAX_ALWAYS, /* otherwise of the files as they are */
+	ORIELD_GUEST_DAX_NEVER,
+};
+
+/* QEMU ends when it has more than 512 regions, and one range is one. */
+#define ORIELD_GUEST_WINDOW_MAX MIB(1000)
 
 struct orield_options {
 	const char *socket_path;
@@ -64,8 +74,9 @@ struct orield_options {
 	int ready_fd;     /* -1: none given */
 	bool readonly;
 	bool xattr;
-	bool guest_dax;
 	bool passthrough;
+	bool print_qemu_args;
+	enum orield_guest_dax guest_dax;
 	bool exit_with_parent;
 	bool systemd_socket; /* listen_fd is one that systemd passed */
 	bool daemonize;
@@ -91,6 +102,7 @@ struct orield_options {
 	enum log_level log_level;
 	uint64_t rlimit_nofile; /* 0: as high as allowed, 1e6 at most */
 	uint64_t window_bytes;
+	uint64_t guest_window_bytes;
 	uint64_t poll_us;
 	unsigned request_queues;
 };
@@ -194,6 +206,26 @@ ORIEL_MUST_CHECK int orield_users_become_root(struct orield_error *err);
 ORIEL_MUST_CHECK int orield_seccomp_start(enum orield_seccomp mode,
 					  struct orield_error *err);
 
+/* The window of virtual machines. */
+struct orield_guest {
+	struct facade *facade; /* NULL: none */
+	bool offered;
+	const char *why_not;   /* a sentence; NULL: offered */
+};
+/* What needs privileges; before the sandbox, with one thread. Never fails:
+ * @g says what became of it. */
+void orield_guest_prepare(const struct orield_options *opt,
+			  struct orield_guest *g);
+/* The rest, inside; then @g is final, and the log says so. */
+void orield_guest_start(const struct orield_options *opt,
+			struct orield_guest *g);
+void orield_guest_done(struct orield_guest *g);
+extern const struct server_guest_files orield_guest_files; /* ctx: a facade */
+/* The arguments with which QEMU uses this daemon. */
+void orield_print_qemu_args(const struct orield_options *opt);
+/* The few calls of the broker (src/facade), in its process. */
+ORIEL_MUST_CHECK int orield_seccomp_broker(enum orield_seccomp mode);
+
 struct vhost_backend;
 /* Survive SIGBUS in threads that named the connection they work for. */
 ORIEL_MUST_CHECK int orield_guard_start(void);
@@ -205,7 +237,7 @@ void orield_guard_thread(struct vhost_backend *be);
  */
 ORIEL_MUST_CHECK int orield_serve(const struct orield_options *opt,
 				  struct server_share *share, int listen_fd,
-				  int signal_fd);
+				  int signal_fd, bool guest_window);
 /*
  * Mount the share at opt->mount_dir; before the sandbox and before threads.
  * @listen_fd is closed in the process that stays outside to unmount.

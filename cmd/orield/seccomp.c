@@ -129,6 +129,31 @@ static uint32_t action_of(enum orield_seccomp mode)
 	}
 }
 
+int orield_seccomp_broker(enum orield_seccomp mode)
+{
+	static const char *const calls[] = {
+		"recvmsg", "sendto", "ioctl", "close", "exit_group",
+		"rt_sigreturn", "restart_syscall",
+	};
+	scmp_filter_ctx ctx;
+	size_t i;
+	int r = 0;
+
+	if (mode == ORIELD_SECCOMP_NONE)
+		return 0;
+	ctx = seccomp_init(action_of(mode));
+	if (!ctx)
+		return -ENOMEM;
+	for (i = 0; !r && i < ARRAY_LEN(calls); i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
+				     seccomp_syscall_resolve_name(calls[i]),
+				     0);
+	if (!r)
+		r = seccomp_load(ctx);
+	seccomp_release(ctx);
+	return r;
+}
+
 int orield_seccomp_start(enum orield_seccomp mode, struct orield_error *err)
 {
 	scmp_filter_ctx ctx;

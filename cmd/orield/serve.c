@@ -45,6 +45,7 @@ struct daemon {
 	unsigned next_id;
 	int done_fd; /* eventfd; rung by ending connections */
 	int ppid;
+	bool guest_window;
 };
 
 struct client {
@@ -116,10 +117,18 @@ static bool window_usable(void *ctx)
 	return vhost_backend_has_shmem(c->be);
 }
 
+static bool window_is_guest(void *ctx)
+{
+	struct client *c = ctx;
+
+	return !vhost_backend_is_oriel(c->be);
+}
+
 static const struct server_window_ops window_ops = {
 	.map = window_map,
 	.unmap = window_unmap,
 	.usable = window_usable,
+	.is_guest = window_is_guest,
 };
 
 /* -------------------------------------------------------------- clients */
@@ -158,6 +167,8 @@ static int make_backend(struct client *c, int sock)
 		.sock = sock,
 		.request_queues = opt->request_queues,
 		.window_bytes = opt->window_bytes,
+		.guest_window_bytes = c->d->guest_window ?
+				opt->guest_window_bytes : 0,
 		.poll_ns = opt->poll_us * NS_PER_US,
 		.mem_slots = true,
 		.ops = &backend_ops,
@@ -408,11 +419,12 @@ static void loop(struct daemon *d, int listen_fd, int signal_fd)
 }
 
 int orield_serve(const struct orield_options *opt, struct server_share *share,
-		 int listen_fd, int signal_fd)
+		 int listen_fd, int signal_fd, bool guest_window)
 {
 	struct daemon d = {
 		.opt = opt,
 		.share = share,
+		.guest_window = guest_window,
 		.ppid = getppid(),
 	};
 	int r = 0;

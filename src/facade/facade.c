@@ -65,6 +65,7 @@ struct facade {
 	int dev;     /* /dev/fuse, non-blocking */
 	int mnt;     /* the root */
 	int stop_fd; /* readable: the thread is to end */
+	int probe;   /* a file in memory, until facade_start() tried it */
 	dev_t st_dev;
 	struct facade_broker broker;
 	pthread_t thread;
@@ -362,7 +363,7 @@ int facade_new(const struct facade_config *cfg, struct facade **ret)
 
 	if (!f)
 		return -ENOMEM;
-	f->mnt = f->stop_fd = f->broker.sock = -1;
+	f->dev = f->mnt = f->stop_fd = f->probe = f->broker.sock = -1;
 	f->next_number = FUSE_ROOT_ID + 1;
 	pthread_mutex_init(&f->broker_lock, NULL);
 	pthread_mutex_init(&f->lock, NULL);
@@ -376,7 +377,8 @@ int facade_new(const struct facade_config *cfg, struct facade **ret)
 		goto err;
 	f->mnt = r;
 	f->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (f->stop_fd < 0) {
+	f->probe = memfd_create("oriel-facade", MFD_CLOEXEC);
+	if (f->stop_fd < 0 || f->probe < 0 || ftruncate(f->probe, 1)) {
 		r = -errno;
 		goto err;
 	}
@@ -404,6 +406,7 @@ void facade_free(struct facade *f)
 	fd_close(&f->dev);
 	fd_close(&f->mnt);
 	fd_close(&f->stop_fd);
+	fd_close(&f->probe);
 	pthread_mutex_destroy(&f->lock);
 	pthread_mutex_destroy(&f->broker_lock);
 	free(f);
@@ -412,19 +415,13 @@ void facade_free(struct facade *f)
 /* Is what is mapped through the facade really the file, and endless? */
 static int try_it(struct facade *f)
 {
-	int real = memfd_create("oriel-facade", MFD_CLOEXEC);
-	int fd = -1;
+	int fd = facade_open(f, f->probe, true);
 	struct stat st;
 	char *p;
 	int r;
 
-	if (real < 0 || ftruncate(real, 1)) {
-		r = -errno;
-		goto out;
-	}
-	r = fd = facade_open(f, real, true);
 	if (fd < 0)
-		goto out;
+		return fd;
 	r = fstat(fd, &st) ? -errno : 0;
 	if (r)
 		goto out;
@@ -436,13 +433,13 @@ static int try_it(struct facade *f)
 	}
 	*(volatile char *)p = 'x';
 	munmap(p, 4096);
-	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, real, 0);
+	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, f->probe, 0);
 	r = p != MAP_FAILED && *(volatile char *)p == 'x' ? 0 : -EIO;
 	if (p != MAP_FAILED)
 		munmap(p, 4096);
 out:
 	fd_close(&fd);
-	fd_close(&real);
+	fd_close(&f->probe);
 	return r;
 }
 

@@ -13,6 +13,7 @@
 #define ORIEL_RING_MEM_MAP_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "base/util.h"
 
@@ -24,6 +25,13 @@
  */
 #define MEM_MAP_MAX_LIVE 16384u
 #define MEM_MAP_MAX_LIVE_BYTES (UINT64_C(64) << 40)
+
+/*
+ * Memory on FUSE is refused, since whoever serves it can hold our accesses for
+ * ever; but this one file system (st_dev) is our own. Call it before threads
+ * use maps.
+ */
+void mem_map_trust_dev(dev_t dev);
 
 /* One mapped region. [host, host + size) is readable and writable. */
 struct mem_region {

@@ -85,6 +85,8 @@ static void inode_free(struct server_inode *ino)
 
 void server_inode_unref(struct server_share *sh, struct server_inode *ino)
 {
+	unsigned i;
+
 	if (ORIEL_LIKELY(unref_fast(ino)))
 		return;
 	/* The last one goes under the lock: a finder may revive it before. */
@@ -96,7 +98,8 @@ void server_inode_unref(struct server_share *sh, struct server_inode *ino)
 	}
 	hash_table_del(&sh->by_key, &ino->by_key);
 	pthread_mutex_unlock(&sh->lock);
-	oriel_assert(ino->dax[0].users == 0 && ino->dax[1].users == 0);
+	for (i = 0; i < SERVER_DAX_KINDS; i++)
+		oriel_assert(ino->dax[i].users == 0);
 	server_fd_drop(sh, ino->fd);
 	inode_free(ino);
 }

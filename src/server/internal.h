@@ -52,6 +52,15 @@ struct server_inode_key {
 	uint64_t mnt;
 };
 
+/* Which descriptor a mapping uses. */
+enum server_dax_kind {
+	SERVER_DAX_READ,
+	SERVER_DAX_WRITE,
+	SERVER_DAX_GUEST_READ,  /* where the file cannot be opened for more */
+	SERVER_DAX_GUEST_WRITE,
+	SERVER_DAX_KINDS,
+};
+
 /* A descriptor open for I/O that mappings share. Under inode->dax_lock. */
 struct server_dax_fd {
 	int fd; /* valid while users > 0 */
@@ -66,7 +75,7 @@ struct server_inode {
 	int fd;      /* O_PATH */
 	_Atomic uint64_t refs;
 	pthread_mutex_t dax_lock;
-	struct server_dax_fd dax[2]; /* [writable] */
+	struct server_dax_fd dax[SERVER_DAX_KINDS];
 };
 
 struct server_counters {
@@ -115,6 +124,7 @@ struct server_session {
 	struct server_session_config cfg;
 	_Atomic bool ready;         /* INIT was answered */
 	_Atomic uint64_t flags;     /* agreed */
+	_Atomic bool is_guest;      /* see window_ops; as of INIT */
 	pthread_mutex_t lock;
 	struct hash_table nodes;
 	struct hash_table handles;

@@ -9,9 +9,15 @@
  * back. Between the two a front end's access may fault; the client that asked
  * for the overlap owns the window and knows.
  *
- * A mapping holds its inode and one of the inode's two descriptors for
- * mappings (read-only, read-write), which are shared by all its mappings and
- * outlive the handles that were open at the time.
+ * A mapping holds its inode and one of the inode's descriptors for mappings
+ * (read-only, read-write, and what stands for the file towards a virtual machine
+ * monitor), which are shared by all its mappings and outlive the handles that
+ * were open at the time.
+ *
+ * QEMU maps whatever it is given for writing, so a guest's mapping is a writable
+ * one from the start where the file and the share allow it, whatever the guest
+ * asked for; the guest's own kernel knows what it may. Its upgrade to writable
+ * then changes nothing here.
  *
  * Lock: map_lock over everything, also while the front end answers: two
  * requests for the same place in the window must not mix.
@@ -29,7 +35,7 @@ struct server_mapping {
 	struct itree_node node; /* window offsets */
 	uint64_t file_off;      /* of node.start */
 	struct server_inode *inode; /* counted */
-	bool writable;
+	enum server_dax_kind kind;
 };
 
 static uint64_t map_len(const struct server_mapping *m)
@@ -39,16 +45,41 @@ static uint64_t map_len(const struct server_mapping *m)
 
 /* ----------------------------------------------- descriptors for mappings */
 
-static int dax_fd_get(struct server_share *sh, struct server_inode *ino,
-		      bool writable)
+static bool is_writable(enum server_dax_kind kind)
 {
-	struct server_dax_fd *d = &ino->dax[writable];
+	return kind == SERVER_DAX_WRITE || kind == SERVER_DAX_GUEST_WRITE;
+}
+
+/* The descriptor of @kind, with its reservation. */
+static int dax_fd_open(struct server_share *sh, struct server_inode *ino,
+		       enum server_dax_kind kind)
+{
+	const struct server_guest_files *files = sh->cfg.guest_files;
+	int fd = server_inode_open(sh, ino, is_writable(kind) ? O_RDWR :
+							       O_RDONLY);
+	int stand_in;
+
+	if (fd < 0 || kind < SERVER_DAX_GUEST_READ || !files)
+		return fd;
+	stand_in = files->open(sh->cfg.guest_files_ctx, fd, is_writable(kind));
+	if (stand_in < 0) {
+		server_fd_drop(sh, fd);
+		return stand_in;
+	}
+	close(fd);
+	return stand_in;
+}
+
+static int dax_fd_get(struct server_share *sh, struct server_inode *ino,
+		      enum server_dax_kind kind)
+{
+	struct server_dax_fd *d = &ino->dax[kind];
 	int fd;
 
 	pthread_mutex_lock(&ino->dax_lock);
 	fd = d->fd;
 	if (!d->users)
-		fd = server_inode_open(sh, ino, writable ? O_RDWR : O_RDONLY);
+		fd = dax_fd_open(sh, ino, kind);
 	if (fd >= 0) {
 		d->fd = fd;
 		d->users++;
@@ -58,9 +89,9 @@ static int dax_fd_get(struct server_share *sh, struct server_inode *ino,
 }
 
 static void dax_fd_put(struct server_share *sh, struct server_inode *ino,
-		       bool writable)
+		       enum server_dax_kind kind)
 {
-	struct server_dax_fd *d = &ino->dax[writable];
+	struct server_dax_fd *d = &ino->dax[kind];
 
 	pthread_mutex_lock(&ino->dax_lock);
 	if (--d->users == 0)
@@ -74,7 +105,7 @@ static int dax_fd_of(const struct server_mapping *m)
 	int fd;
 
 	pthread_mutex_lock(&m->inode->dax_lock);
-	fd = m->inode->dax[m->writable].fd;
+	fd = m->inode->dax[m->kind].fd;
 	pthread_mutex_unlock(&m->inode->dax_lock);
 	return fd;
 }
@@ -83,28 +114,29 @@ static int dax_fd_of(const struct server_mapping *m)
 
 /* Holds @ino and a descriptor; not in the tree yet. */
 static int mapping_new(struct server_share *sh, struct server_inode *ino,
-		       bool writable, struct server_mapping **ret)
+		       enum server_dax_kind kind,
+		       struct server_mapping **ret)
 {
 	struct server_mapping *m = calloc(1, sizeof(*m));
 	int fd;
 
 	if (!m)
 		return -ENOMEM;
-	fd = dax_fd_get(sh, ino, writable);
+	fd = dax_fd_get(sh, ino, kind);
 	if (fd < 0) {
 		free(m);
 		return fd;
 	}
 	server_inode_ref(ino);
 	m->inode = ino;
-	m->writable = writable;
+	m->kind = kind;
 	*ret = m;
 	return 0;
 }
 
 static void mapping_free(struct server_share *sh, struct server_mapping *m)
 {
-	dax_fd_put(sh, m->inode, m->writable);
+	dax_fd_put(sh, m->inode, m->kind);
 	server_inode_unref(sh, m->inode);
 	free(m);
 }
@@ -128,7 +160,8 @@ static int map_locked(struct server_session *s, struct server_mapping *m)
 {
 	int r = s->cfg.window_ops->map(s->cfg.window_ctx,
 				       dax_fd_of(m), m->file_off,
-				       m->node.start, map_len(m), m->writable);
+				       m->node.start, map_len(m),
+				       is_writable(m->kind));
 
 	if (r) {
 		mapping_free(s->share, m);
@@ -162,7 +195,7 @@ static int cut_locked(struct server_session *s, struct server_mapping *m,
 	int r2 = 0;
 
 	if (m_last > last) {
-		r = mapping_new(s->share, m->inode, m->writable, &tail);
+		r = mapping_new(s->share, m->inode, m->kind, &tail);
 		if (r)
 			return r;
 		tail->file_off = m->file_off;
@@ -239,37 +272,103 @@ static int check_setup(const struct server_session *s,
 	return check_place(s, in->moffset, in->len);
 }
 
+/* Why a file can be open for reading when it cannot be for writing. */
+static bool only_readable(int err)
+{
+	return err == -EACCES || err == -EPERM || err == -EROFS ||
+	       err == -ETXTBSY;
+}
+
+/* A new mapping for a guest: writable if it can be. */
+static int new_for_guest(struct server_session *s, struct server_inode *ino,
+			 bool writes, struct server_mapping **ret)
+{
+	int r = -EROFS;
+
+	if (!s->share->cfg.readonly)
+		r = mapping_new(s->share, ino, SERVER_DAX_GUEST_WRITE, ret);
+	if (r && only_readable(r) && !writes)
+		r = mapping_new(s->share, ino, SERVER_DAX_GUEST_READ, ret);
+	return r;
+}
+
+/* Stores to the window pass the kernel's own clearing by. */
+static int clear_privileges(struct server_share *sh, struct server_inode *ino)
+{
+	int fd = server_inode_open(sh, ino, O_RDONLY);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = server_clear_privileges(fd);
+	server_fd_drop(sh, fd);
+	return r;
+}
+
+/* Is it there already, just so? Then nothing needs to be mapped anew. */
+static bool is_there_locked(struct server_session *s,
+			    const struct server_mapping *m)
+{
+	struct itree_node *n = itree_first(&s->maps, m->node.start,
+					   m->node.last);
+	struct server_mapping *old;
+
+	if (!n)
+		return false;
+	old = container_of(n, struct server_mapping, node);
+	return old->node.start == m->node.start &&
+	       old->node.last == m->node.last && old->inode == m->inode &&
+	       old->kind == m->kind && old->file_off == m->file_off;
+}
+
+/* Put @m in its place; it is used up in any case. */
+static int place_locked(struct server_session *s, struct server_mapping *m,
+			bool is_guest)
+{
+	unsigned max = is_guest ? SERVER_GUEST_MAPPINGS_MAX :
+				  SERVER_MAPPINGS_MAX;
+	int r = 0;
+
+	if (is_guest && is_there_locked(s, m)) {
+		mapping_free(s->share, m);
+		return 0;
+	}
+	r = clear_range_locked(s, m->node.start, m->node.last);
+	if (!r && s->maps.count >= max)
+		r = -ENOMEM;
+	if (!r)
+		return map_locked(s, m);
+	mapping_free(s->share, m);
+	return r;
+}
+
 int server_map_setup(struct server_session *s, struct server_inode *ino,
 		     const struct fuse_setupmapping_in *in)
 {
-	bool writable = in->flags & FUSE_SETUPMAPPING_FLAG_WRITE;
+	bool guest = atomic_load_explicit(&s->is_guest, memory_order_relaxed);
+	bool writes = in->flags & FUSE_SETUPMAPPING_FLAG_WRITE;
 	struct server_mapping *m;
 	int r = check_setup(s, in);
 
 	if (r)
 		return r;
-	r = mapping_new(s->share, ino, writable, &m);
+	if (guest)
+		r = new_for_guest(s, ino, writes, &m);
+	else
+		r = mapping_new(s->share, ino, writes ? SERVER_DAX_WRITE :
+							SERVER_DAX_READ, &m);
+	if (!r && writes) {
+		r = clear_privileges(s->share, ino);
+		if (r)
+			mapping_free(s->share, m);
+	}
 	if (r)
 		return r;
-	/* Stores to the window pass the kernel's own clearing by. */
-	if (writable) {
-		r = server_clear_privileges(dax_fd_of(m));
-		if (r) {
-			mapping_free(s->share, m);
-			return r;
-		}
-	}
 	m->file_off = in->foffset;
 	m->node.start = in->moffset;
 	m->node.last = in->moffset + in->len - 1;
 	pthread_mutex_lock(&s->map_lock);
-	r = clear_range_locked(s, m->node.start, m->node.last);
-	if (!r && s->maps.count >= SERVER_MAPPINGS_MAX)
-		r = -ENOMEM;
-	if (r)
-		mapping_free(s->share, m);
-	else
-		r = map_locked(s, m);
+	r = place_locked(s, m, guest);
 	pthread_mutex_unlock(&s->map_lock);
 	return r;
 }

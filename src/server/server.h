@@ -18,6 +18,10 @@
 #include "base/util.h"
 #include "server/ids.h"
 
+/* Of one virtual machine: each mapping is a piece of its memory to QEMU, which
+ * ends when it has more than 512. */
+#define SERVER_GUEST_MAPPINGS_MAX 500u
+
 struct server_share;   /* opaque; counted */
 struct server_session; /* opaque */
 
@@ -36,12 +40,6 @@ struct server_share_config {
 	bool xattr;
 	enum server_cache cache;
 	uint64_t dax_min_bytes; /* smaller files are not FUSE_ATTR_DAX */
-	/*
-	 * FUSE_ATTR_DAX also for clients that are not liboriel. QEMU (11.1) does
-	 * not map past the end of a file, so a guest that follows the mark gets
-	 * EIO for any file whose size is no multiple of its ranges.
-	 */
-	bool dax_for_guests;
 	bool allow_mmap;      /* shared mappings of FOPEN_DIRECT_IO files */
 	bool allow_direct_io; /* O_DIRECT of the client reaches open(2) */
 	bool no_readdirplus;
@@ -52,6 +50,19 @@ struct server_share_config {
 	uint32_t timeout_s;
 	struct server_ids uids;
 	struct server_ids gids;
+	/*
+	 * What clients that are not liboriel are given to map in place of the
+	 * file (see src/facade): QEMU (11.1) maps whole ranges or nothing. NULL:
+	 * the file itself, for monitors that map past its end.
+	 */
+	const struct server_guest_files *guest_files;
+	void *guest_files_ctx;
+};
+
+struct server_guest_files {
+	/* A descriptor that stands for @fd, which stays the caller's; or
+	 * -errno. Any thread. */
+	int (*open)(void *ctx, int fd, bool writable);
 };
 
 /* How a session reaches the DAX window; all NULL-able as a whole. Calls come
@@ -63,6 +74,8 @@ struct server_window_ops {
 	int (*unmap)(void *ctx, uint64_t shm_off, uint64_t len);
 	/* Asked at INIT: did the front end agree to mappings? NULL: yes. */
 	bool (*usable)(void *ctx);
+	/* Asked at INIT: is it a virtual machine monitor? NULL: no. */
+	bool (*is_guest)(void *ctx);
 };
 
 struct server_session_config {

@@ -430,6 +430,13 @@ static void fill_init(const struct fuse_init_in *in, uint64_t flags,
 /* Older minors have other layouts; none of them knew virtio-fs. */
 #define MIN_MINOR 23u
 
+static bool is_guest(const struct server_session *s)
+{
+	const struct server_window_ops *win = s->cfg.window_ops;
+
+	return win && win->is_guest && win->is_guest(s->cfg.window_ctx);
+}
+
 ssize_t server_op_init(struct server_req *req)
 {
 	struct fuse_init_in in = { 0 };
@@ -452,10 +459,8 @@ ssize_t server_op_init(struct server_req *req)
 	flags = agree(req->s, &in);
 	fill_init(&in, flags, &out);
 	memcpy(req->t->reply, &out, sizeof(out));
-	/* agreed to all the same: no file is marked, which is a policy too */
-	if (in.unused[0] != FUSE_WIRE_INIT_MAGIC &&
-	    !req->s->share->cfg.dax_for_guests)
-		flags &= ~(uint64_t)FUSE_HAS_INODE_DAX;
+	atomic_store_explicit(&req->s->is_guest, is_guest(req->s),
+			      memory_order_relaxed);
 	atomic_store_explicit(&req->s->flags, flags, memory_order_relaxed);
 	/* pairs with the acquire in run_op() */
 	atomic_store_explicit(&req->s->ready, true, memory_order_release);

@@ -43,7 +43,8 @@ struct vhost_backend_ops {
 struct vhost_backend_config {
 	int sock;                /* connected; closed by run() */
 	unsigned request_queues; /* offered */
-	uint64_t window_bytes;   /* 0: no SHMEM */
+	uint64_t window_bytes;   /* for liboriel; 0: none */
+	uint64_t guest_window_bytes; /* for all others; 0: none. Not larger */
 	char tag[37];
 	uint64_t poll_ns;        /* busy polling after the last request */
 	bool mem_slots;          /* offer CONFIGURE_MEM_SLOTS */
@@ -71,6 +72,8 @@ void vhost_backend_free(struct vhost_backend *be);
 
 /* Did the front end agree to SHMEM and give us a back-end channel? */
 bool vhost_backend_has_shmem(const struct vhost_backend *be);
+/* Is the front end liboriel (VHOST_USER_PF_ORIEL)? */
+bool vhost_backend_is_oriel(const struct vhost_backend *be);
 
 /*
  * Ask the front end to map [@fd_off, @fd_off + @len) of @fd at @shm_off of the

@@ -286,6 +286,11 @@ bool vhost_backend_has_shmem(const struct vhost_backend *be)
 	return atomic_load_explicit(&be->has_shmem, memory_order_relaxed);
 }
 
+bool vhost_backend_is_oriel(const struct vhost_backend *be)
+{
+	return atomic_load_explicit(&be->is_oriel, memory_order_relaxed);
+}
+
 static int check_range(const struct vhost_backend *be, uint64_t off,
 		       uint64_t len)
 {
@@ -294,7 +299,8 @@ static int check_range(const struct vhost_backend *be, uint64_t off,
 	if (!vhost_backend_has_shmem(be))
 		return -ENOTCONN;
 	if (len == 0 || !is_aligned(off | len, page) ||
-	    !range_fits(off, len, be->cfg.window_bytes))
+	    !range_fits(off, len, vhost_backend_is_oriel(be) ?
+			be->cfg.window_bytes : be->cfg.guest_window_bytes))
 		return -EINVAL;
 	return 0;
 }

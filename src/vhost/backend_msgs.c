@@ -40,7 +40,8 @@ static uint64_t offered_protocol_features(const struct vhost_backend *be)
 		     BIT(VHOST_USER_PF_BACKEND_REQ) |
 		     BIT(VHOST_USER_PF_CONFIG) |
 		     BIT(VHOST_USER_PF_BACKEND_SEND_FD) |
-		     BIT(VHOST_USER_PF_RESET_DEVICE);
+		     BIT(VHOST_USER_PF_RESET_DEVICE) |
+		     BIT(VHOST_USER_PF_ORIEL);
 
 	if (be->cfg.mem_slots)
 		f |= BIT(VHOST_USER_PF_CONFIGURE_MEM_SLOTS);
@@ -78,14 +79,25 @@ static struct vhost_vq *find_vq(struct vhost_backend *be, uint64_t i,
 	return NULL;
 }
 
+/* The window of this front end. */
+static uint64_t window_bytes(const struct vhost_backend *be)
+{
+	return vhost_backend_is_oriel(be) ? be->cfg.window_bytes :
+					    be->cfg.guest_window_bytes;
+}
+
 /* REPLY_ACK too: without it nobody would say when a mapping is there. */
 static void update_shmem(struct vhost_backend *be)
 {
 	const uint64_t need = BIT(VHOST_USER_PF_SHMEM) |
 			      BIT(VHOST_USER_PF_BACKEND_REQ) |
 			      BIT(VHOST_USER_PF_REPLY_ACK);
-	bool has = (be->protocol & need) == need && be->chan.fd >= 0;
+	bool oriel = be->protocol & BIT(VHOST_USER_PF_ORIEL);
+	bool has;
 
+	atomic_store_explicit(&be->is_oriel, oriel, memory_order_relaxed);
+	has = (be->protocol & need) == need && be->chan.fd >= 0 &&
+	      window_bytes(be);
 	atomic_store_explicit(&be->has_shmem, has, memory_order_relaxed);
 }
 
@@ -362,8 +374,8 @@ static int do_get_shmem(struct vhost_backend *be)
 	struct vhost_user_shmem_config *s = &be->rx.msg.u.shmem;
 
 	memset(s, 0, sizeof(*s));
-	s->n_regions = be->cfg.window_bytes ? 1 : 0;
-	s->sizes[0] = be->cfg.window_bytes;
+	s->n_regions = window_bytes(be) ? 1 : 0;
+	s->sizes[0] = window_bytes(be);
 	return reply(be, sizeof(*s));
 }
 

@@ -108,6 +108,7 @@ struct vhost_backend {
 
 	struct vhost_channel chan;
 	_Atomic bool has_shmem; /* SHMEM and BACKEND_REQ acknowledged */
+	_Atomic bool is_oriel;
 
 	struct vhost_vq vqs[];
 };

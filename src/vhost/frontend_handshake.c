@@ -177,7 +177,7 @@ static uint64_t wanted_protocol_features(const struct vhost_frontend *fe,
 			       BIT(VHOST_USER_PF_REPLY_ACK) |
 			       BIT(VHOST_USER_PF_SHMEM);
 	uint64_t want = BIT(VHOST_USER_PF_MQ) | BIT(VHOST_USER_PF_REPLY_ACK) |
-			BIT(VHOST_USER_PF_CONFIG);
+			BIT(VHOST_USER_PF_CONFIG) | BIT(VHOST_USER_PF_ORIEL);
 
 	if (fe->cfg.max_window_bytes && (offered & shmem) == shmem)
 		want |= shmem | BIT(VHOST_USER_PF_BACKEND_SEND_FD);

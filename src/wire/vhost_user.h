@@ -70,6 +70,12 @@ enum vhost_user_protocol_feature {
 	VHOST_USER_PF_CONFIGURE_MEM_SLOTS = 15,
 	VHOST_USER_PF_STATUS = 16,
 	VHOST_USER_PF_SHMEM = 22,
+	/*
+	 * Ours, far from where the protocol grows: the front end is liboriel,
+	 * which maps past the end of a file and reads what it mapped with care.
+	 * Changes no message.
+	 */
+	VHOST_USER_PF_ORIEL = 56,
 };
 
 struct vhost_user_header {

@@ -375,6 +375,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vhost_backend_config cfg = {
 		.request_queues = 2,
 		.window_bytes = WINDOW,
+		.guest_window_bytes = WINDOW,
 		.tag = "fuzz",
 		.mem_slots = true,
 		.ops = &ops,

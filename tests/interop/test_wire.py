@@ -134,8 +134,6 @@ def main():
         cases = [in_company(c) for c in wire_hostile_fuse.CASES +
                  wire_hostile_vhost.CASES]
     options = [w for w in only if w.startswith('--')]
-    if kind == 'orield':
-        options.append('--guest-dax')  # as who asks for it to be marked
     t = Context(kind, options)
     only = [w for w in only if not w.startswith('--')]
     failed = 0

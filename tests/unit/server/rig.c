@@ -82,8 +82,15 @@ static bool window_usable(void *ctx)
 	return !w->unusable;
 }
 
+static bool window_is_guest(void *ctx)
+{
+	struct rig_window *w = ctx;
+
+	return w->is_guest;
+}
+
 static const struct server_window_ops window_ops = {
-	window_map, window_unmap, window_usable,
+	window_map, window_unmap, window_usable, window_is_guest,
 };
 
 const struct rig_map *rig_find_map(const struct rig *r, uint64_t window_off)
@@ -118,7 +125,8 @@ static void open_share(struct rig *r, const struct rig_config *cfg)
 	c.xattr = !cfg->no_xattr;
 	c.cache = cfg->cache;
 	c.dax_min_bytes = cfg->dax_min_bytes;
-	c.dax_for_guests = cfg->dax_for_guests;
+	c.guest_files = cfg->guest_files;
+	c.guest_files_ctx = cfg->guest_files_ctx;
 	assert_true(c.proc_fd >= 0);
 	assert_int_equal(server_share_new(&c, &r->share), 0);
 	close(c.proc_fd);
@@ -251,7 +259,7 @@ struct fuse_init_out rig_init_flags(struct rig *r, uint64_t flags)
 	struct fuse_init_in in = {
 		.major = 7, .minor = 38, .max_readahead = 131072,
 		.flags = (uint32_t)flags, .flags2 = (uint32_t)(flags >> 32),
-		.unused[0] = r->stranger ? 0 : FUSE_WIRE_INIT_MAGIC,
+		.unused[0] = FUSE_WIRE_INIT_MAGIC,
 	};
 	struct fuse_init_out out;
 

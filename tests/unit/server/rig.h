@@ -20,7 +20,7 @@
 
 #define RIG_WINDOW (64u << 20)
 #define RIG_PAGE 4096u
-#define RIG_MAX_MAPS 256
+#define RIG_MAX_MAPS 640u
 
 struct rig_map {
 	uint64_t shm_off;
@@ -38,6 +38,7 @@ struct rig_window {
 	unsigned unmap_calls;
 	bool rule_broken;
 	bool unusable;
+	bool is_guest; /* the front end is a monitor */
 	int fail_map;      /* the n-th map from now on fails with -EFAULT */
 	int fail_unmap;
 };
@@ -49,7 +50,6 @@ struct rig {
 	struct server_session *s;
 	struct rig_window w;
 	uint64_t unique;
-	bool stranger; /* INIT as from a client that is not liboriel */
 };
 
 struct rig_config {
@@ -58,7 +58,8 @@ struct rig_config {
 	bool no_window;
 	enum server_cache cache;
 	uint64_t dax_min_bytes;
-	bool dax_for_guests;
+	const struct server_guest_files *guest_files;
+	void *guest_files_ctx;
 };
 
 /* A fresh directory and a session on it, not initialised. NULL: defaults. */

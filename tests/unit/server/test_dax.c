@@ -307,26 +307,104 @@ static void dax_policy(void **state)
 	rig_stop(&r);
 }
 
-/* QEMU cannot map what most files are: guests are told only when asked to. */
-static void dax_policy_for_guests(void **state)
+/* Stands for a file towards a monitor: here the file once more, and a count. */
+struct stand_ins {
+	unsigned opened;
+	unsigned writable;
+};
+
+static int stand_in(void *ctx, int fd, bool writable)
 {
-	struct rig_config cfg = { .dax_for_guests = true };
-	struct fuse_init_out out;
+	struct stand_ins *st = ctx;
+
+	st->opened++;
+	st->writable += writable;
+	/* as the facade: never more than the file is open for */
+	assert_true(!writable || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR);
+	return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+static const struct server_guest_files stand_in_files = { stand_in };
+
+static unsigned calls(const struct rig *r)
+{
+	return r->w.map_calls + r->w.unmap_calls;
+}
+
+static void start_guest(struct rig *r, struct rig_config *cfg,
+			struct stand_ins *st)
+{
+	memset(st, 0, sizeof(*st));
+	cfg->guest_files = &stand_in_files;
+	cfg->guest_files_ctx = st;
+	start(r, cfg);
+	r->w.is_guest = true;
+	rig_init(r);
+}
+
+/* QEMU maps for writing whatever it gets, and no range twice. */
+static void guest_mappings(void **state)
+{
+	struct rig_config cfg = { .readonly = false };
 	struct fuse_entry_out e;
+	struct stand_ins st;
+	unsigned before;
 	struct rig r;
 
-	start(&r, NULL);
-	r.stranger = true;
-	out = rig_init(&r);
-	assert_true(out.flags2 & (FUSE_HAS_INODE_DAX >> 32));
-	assert_int_equal(rig_lookup(&r, 1, "f", &e), 0);
-	assert_false(e.attr.flags & FUSE_ATTR_DAX);
-	rig_stop(&r);
-	start(&r, &cfg);
-	r.stranger = true;
-	rig_init(&r);
+	start_guest(&r, &cfg, &st);
 	assert_int_equal(rig_lookup(&r, 1, "f", &e), 0);
 	assert_true(e.attr.flags & FUSE_ATTR_DAX);
+	assert_int_equal(rig_map(&r, e.nodeid, 0, 0, P, RD), 0);
+	assert_int_equal(st.opened, 1);
+	assert_int_equal(st.writable, 1);
+	assert_true(rig_find_map(&r, 0)->writable);
+	before = calls(&r);
+	/* The upgrade, and the same once more: it is there. */
+	assert_int_equal(rig_map(&r, e.nodeid, 0, 0, P, RD | WR), 0);
+	assert_int_equal(rig_map(&r, e.nodeid, 0, 0, P, RD), 0);
+	assert_int_equal(calls(&r), before);
+	/* Another place of the file there: not the same. */
+	assert_int_equal(rig_map(&r, e.nodeid, P, 0, P, RD), 0);
+	assert_int_equal(calls(&r), before + 2);
+	/* A further range: the same descriptor. */
+	assert_int_equal(rig_map(&r, e.nodeid, 0, P, P, RD), 0);
+	assert_int_equal(st.opened, 1);
+	rig_stop(&r);
+}
+
+static void guest_read_only(void **state)
+{
+	struct rig_config cfg = { .readonly = true };
+	struct fuse_entry_out e;
+	struct stand_ins st;
+	struct rig r;
+
+	start_guest(&r, &cfg, &st);
+	assert_int_equal(rig_lookup(&r, 1, "f", &e), 0);
+	assert_int_equal(rig_map(&r, e.nodeid, 0, 0, P, RD), 0);
+	assert_int_equal(st.opened, 1);
+	assert_int_equal(st.writable, 0);
+	assert_false(rig_find_map(&r, 0)->writable);
+	assert_int_equal(rig_map(&r, e.nodeid, 0, 0, P, RD | WR), -EROFS);
+	rig_stop(&r);
+}
+
+/* One more and QEMU would end. */
+static void guest_limit(void **state)
+{
+	struct rig_config cfg = { .readonly = false };
+	struct fuse_entry_out e;
+	struct stand_ins st;
+	struct rig r;
+	unsigned i;
+
+	start_guest(&r, &cfg, &st);
+	assert_int_equal(rig_lookup(&r, 1, "f", &e), 0);
+	for (i = 0; i < SERVER_GUEST_MAPPINGS_MAX; i++)
+		assert_int_equal(rig_map(&r, e.nodeid, 0, i * P, P, RD), 0);
+	assert_int_equal(rig_map(&r, e.nodeid, 0, i * P, P, RD), -ENOMEM);
+	/* In the place of another it goes. */
+	assert_int_equal(rig_map(&r, e.nodeid, P, 0, P, RD), 0);
 	rig_stop(&r);
 }
 
@@ -411,7 +489,9 @@ int main(void)
 		cmocka_unit_test(front_end_refuses),
 		cmocka_unit_test(clears_privileges),
 		cmocka_unit_test(dax_policy),
-		cmocka_unit_test(dax_policy_for_guests),
+		cmocka_unit_test(guest_mappings),
+		cmocka_unit_test(guest_read_only),
+		cmocka_unit_test(guest_limit),
 		cmocka_unit_test(random_against_model),
 	};
 

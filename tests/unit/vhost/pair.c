@@ -200,6 +200,7 @@ void pair_start_backend(struct pair *p, int sock, const struct pair_options *o)
 		.sock = sock,
 		.request_queues = o->server_queues ? o->server_queues : 1,
 		.window_bytes = o->no_window ? 0 : PAIR_WINDOW,
+		.guest_window_bytes = o->no_window ? 0 : PAIR_WINDOW,
 		.tag = "pair",
 		.poll_ns = o->poll_ns,
 		.mem_slots = true,

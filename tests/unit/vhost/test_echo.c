@@ -65,7 +65,8 @@ static void test_info(void **state)
 	i = vhost_frontend_info(p.fe);
 	assert_int_equal(i->virtio_features, 0x170000000);
 	assert_int_equal(i->protocol_features,
-			 1 << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 10 | 1 << 22);
+			 (uint64_t)(1 << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 10 |
+				   1 << 22 | INT64_C(1) << 56));
 	assert_int_equal(i->n_queues, 3);
 	assert_string_equal(i->tag, "pair");
 	assert_non_null(i->window);

@@ -303,7 +303,8 @@ static void test_offers(void **state)
 	} cases[] = {
 		{ { 0 }, 0x170000000, 0x400629, 4, NULL },
 		{ { .features = UINT64_MAX }, 0x170000000, 0x400629, 4, NULL },
-		{ { .protocol = UINT64_MAX }, 0x170000000, 0x400629, 4, NULL },
+		{ { .protocol = UINT64_MAX }, 0x170000000, 0x100000000400629,
+		  4, NULL },
 		{ { .features = 0x100000000 }, 0x100000000, 0, 2,
 		  "does not offer shared memory" },
 		{ { .protocol = 1 | 1 << 22 }, 0x170000000, 1, 5,
@@ -333,7 +334,7 @@ static void test_offers(void **state)
 		if (cases[i].no_window)
 			assert_non_null(strstr(info->no_window_why,
 					       cases[i].no_window));
-		if (cases[i].protocol & 1 << 9)
+		if (cases[i].protocol & 1u << 9)
 			assert_string_equal(info->tag, "a ?[31mred? one");
 		disconnect(&b, fe);
 	}
