@@ -165,6 +165,7 @@ static int make_share(const struct orield_options *opt, const struct setup *s,
 		.timeout_s = opt->timeout_s,
 		.uids = opt->uids,
 		.gids = opt->gids,
+		.xattrmap = opt->xattrmap,
 	};
 	int r = server_share_new(&cfg, ret);
 

@@ -6,6 +6,7 @@
  *   options_table.c  one row an option; what is refused, and why
  *   options_set.c    rows whose value is more than a word or a number
  *   options_ids.c    ranges of user and group numbers
+ *   options_xattrmap.c  rules for names of extended attributes
  *   options_o.c      -o a,b=c of the older virtiofsd: spellings of the rows
  *   options_help.c   what is printed
  *
@@ -68,6 +69,7 @@ orield_set_fn option_set_modcaps, option_set_debug, option_set_cache;
 orield_set_fn option_set_uid_map, option_set_gid_map;
 orield_set_fn option_set_translate_uid, option_set_translate_gid;
 orield_set_fn option_set_file_handles, option_set_passthrough;
+orield_set_fn option_set_xattrmap;
 orield_set_fn option_set_o;
 
 /* True: @name was --help or the like; printed. */

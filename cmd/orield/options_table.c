@@ -51,6 +51,9 @@ const struct option_row option_rows[] = {
 	{ "xattr", FLAG(xattr), "offer extended attributes (default)",
 	  "What the file system offers" },
 	{ "no-xattr", NO_FLAG(xattr), "do not" },
+	{ "xattrmap", SET("RULES", option_set_xattrmap),
+	  "other names for them on the host: :TYPE:SCOPE:KEY:PREPEND: with types"
+	  " prefix, ok, bad, unsupported, or :map:KEY:PREPEND:" },
 	{ "killpriv-v2", NO_FLAG(no_killpriv),
 	  "the client says when set-uid bits go (default)" },
 	{ "no-killpriv-v2", FLAG(no_killpriv), "they go with every write" },
@@ -134,7 +137,6 @@ static const struct {
 	{ "no-posix-acl", "it is what happens anyway: leave it out" },
 	{ "security-label", "files get the label the host gives them" },
 	{ "no-security-label", "it is what happens anyway: leave it out" },
-	{ "xattrmap", "names are passed through; use --no-xattr to hide them" },
 	{ "announce-submounts", "what is mounted below the share belongs to"
 	  " it; share it by a daemon of its own" },
 	{ "no-announce-submounts", "it is what happens anyway: leave it out" },

@@ -96,6 +96,7 @@ struct orield_options {
 	struct orield_id_ranges gid_map;
 	struct server_ids uids;
 	struct server_ids gids;
+	struct server_xattrmap *xattrmap; /* NULL: none; never freed */
 	enum server_cache cache;
 	enum orield_sandbox sandbox;
 	enum orield_seccomp seccomp;

@@ -26,9 +26,11 @@ static int enter(struct server_req *req, char *buf, const char **ret_path)
 	return 0;
 }
 
+/* The name in the request as the host has it; in @buf where they differ. */
 static int take_xattr_name(const struct server_req *req, size_t *pos,
-			   const char **ret)
+			   char buf[SERVER_XATTR_NAME], const char **ret)
 {
+	const struct server_xattrmap *map = req->share->cfg.xattrmap;
 	const char *name;
 	int r = fuse_take_string((const char *)req->t->arg, req->arg_len, pos,
 				 &name);
@@ -37,6 +39,8 @@ static int take_xattr_name(const struct server_req *req, size_t *pos,
 		return r;
 	if (!*name || strlen(name) > FUSE_WIRE_XATTR_NAME_MAX)
 		return -ERANGE;
+	if (map)
+		return server_xattrmap_to_host(map, name, buf, ret);
 	*ret = name;
 	return 0;
 }
@@ -75,6 +79,7 @@ ssize_t server_op_setxattr(struct server_req *req)
 	struct fuse_setxattr_in in;
 	const char *name;
 	const char *path;
+	char host[SERVER_XATTR_NAME];
 	char buf[12];
 	size_t pos;
 	int r = enter(req, buf, &path);
@@ -82,7 +87,7 @@ ssize_t server_op_setxattr(struct server_req *req)
 	if (!r)
 		r = take_setxattr_in(req, &pos, &in);
 	if (!r)
-		r = take_xattr_name(req, &pos, &name);
+		r = take_xattr_name(req, &pos, host, &name);
 	if (r)
 		return r;
 	if (in.size > FUSE_WIRE_XATTR_SIZE_MAX)
@@ -125,13 +130,14 @@ ssize_t server_op_getxattr(struct server_req *req)
 	size_t pos = sizeof(in);
 	const char *name;
 	const char *path;
+	char host[SERVER_XATTR_NAME];
 	char buf[12];
 	size_t room;
 	ssize_t n;
 	int r = enter(req, buf, &path);
 
 	if (!r)
-		r = take_xattr_name(req, &pos, &name);
+		r = take_xattr_name(req, &pos, host, &name);
 	if (r)
 		return r;
 	memcpy(&in, req->t->arg, sizeof(in));
@@ -142,6 +148,22 @@ ssize_t server_op_getxattr(struct server_req *req)
 		return -ERANGE;
 	n = getxattr(path, name, req->t->reply, room);
 	return n < 0 ? -errno : n;
+}
+
+/* All names first: how many the client sees of them only they tell. */
+static ssize_t list_mapped(struct server_req *req, const char *path,
+			   uint32_t asked)
+{
+	char *list = (char *)req->t->reply;
+	ssize_t n = listxattr(path, list, SERVER_REPLY_MAX);
+
+	if (n < 0)
+		return -errno;
+	n = (ssize_t)server_xattrmap_list(req->share->cfg.xattrmap, list,
+					  (size_t)n);
+	if (!asked)
+		return reply_size(req, n);
+	return (size_t)n > value_room(req, asked) ? -ERANGE : n;
 }
 
 ssize_t server_op_listxattr(struct server_req *req)
@@ -156,6 +178,8 @@ ssize_t server_op_listxattr(struct server_req *req)
 	if (r)
 		return r;
 	memcpy(&in, req->t->arg, sizeof(in));
+	if (req->share->cfg.xattrmap)
+		return list_mapped(req, path, in.size);
 	if (!in.size)
 		return reply_size(req, listxattr(path, NULL, 0));
 	room = value_room(req, in.size);
@@ -170,11 +194,12 @@ ssize_t server_op_removexattr(struct server_req *req)
 	const char *name;
 	const char *path;
 	size_t pos = 0;
+	char host[SERVER_XATTR_NAME];
 	char buf[12];
 	int r = enter(req, buf, &path);
 
 	if (!r)
-		r = take_xattr_name(req, &pos, &name);
+		r = take_xattr_name(req, &pos, host, &name);
 	if (r)
 		return r;
 	return removexattr(path, name) ? -errno : 0;

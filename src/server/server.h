@@ -17,6 +17,7 @@
 
 #include "base/util.h"
 #include "server/ids.h"
+#include "server/xattrmap.h"
 
 /* Of one virtual machine: each mapping is a piece of its memory to QEMU, which
  * ends when it has more than 512. */
@@ -50,6 +51,8 @@ struct server_share_config {
 	uint32_t timeout_s;
 	struct server_ids uids;
 	struct server_ids gids;
+	const struct server_xattrmap *xattrmap; /* NULL: names are the same;
+						   outlives the share */
 	/*
 	 * What clients that are not liboriel are given to map in place of the
 	 * file (see src/facade): QEMU (11.1) maps whole ranges or nothing. NULL:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Options of virtiofsd: what each changes on the wire or in the share."""
+import collections
 import errno
 import os
 import struct
@@ -79,26 +80,44 @@ def killpriv():
             s.close()
 
 
-def local_flags(rig, s, nodeid, flags):
+def flags_of(rig, name):
+    """Of the daemon's descriptors of a file of the share: flags, counted."""
+    path, found = os.path.join(rig.share, name), collections.Counter()
+    for fd in os.listdir(rig.proc('fd')):
+        try:
+            if os.readlink(rig.proc('fd/' + fd)) != path:
+                continue
+            with open(rig.proc('fdinfo/' + fd)) as f:
+                info = dict(line.split(':', 1) for line in f if ':' in line)
+        except FileNotFoundError:
+            continue  # not one of the file's: those stay
+        found[int(info['flags'], 8)] += 1
+    return found
+
+
+def local_flags(rig, s, nodeid, flags, name='witness'):
     """Flags of the descriptor that the daemon opens for OPEN."""
-    before = set(os.listdir(rig.proc('fd')))
+    before = flags_of(rig, name)
     fh = s.open(nodeid, flags)
-    new = set(os.listdir(rig.proc('fd'))) - before
-    found = []
-    for fd in new:
-        with open(rig.proc('fdinfo/' + fd)) as f:
-            info = dict(line.split(':', 1) for line in f if ':' in line)
-        found.append(int(info['flags'], 8))
+    new = list((flags_of(rig, name) - before).elements())
     s.release(nodeid, fh)
-    assert len(found) == 1, found
-    return found[0]
+    assert len(new) == 1, new
+    return new[0]
+
+
+def write_appending(s, nodeid, fh, off, data):
+    """WRITE by somebody who has the file open with O_APPEND."""
+    s.exactly(8, fuse.WRITE, nodeid, struct.pack(
+        '<QQIIQII', fh, off, len(data), 0, 0, os.O_WRONLY | os.O_APPEND, 0) +
+        data)
 
 
 def writeback():
-    """With it, what is opened to be written can be read, and is not appended
-    to: the client says where. Without, it is as asked."""
+    """With it, what is opened to be written can be read, and nothing is
+    appended: the client says where. Without, it is as asked."""
     asked = os.O_WRONLY | os.O_APPEND
     with Rig('--writeback') as rig:
+        path = os.path.join(rig.share, 'witness')
         s = with_flags(rig, fuse.F_WRITEBACK)
         assert agreed(s, fuse.F_WRITEBACK)
         e = s.lookup(fuse.ROOT, 'witness')
@@ -106,9 +125,9 @@ def writeback():
         assert got & os.O_ACCMODE == os.O_RDWR and not got & os.O_APPEND
         fh = s.open(e.nodeid, asked)
         assert s.read(e.nodeid, fh, 0, 9) == b'witness'
-        assert s.write(e.nodeid, fh, 0, b'W') == 1
+        write_appending(s, e.nodeid, fh, 0, b'W')
         assert s.read(e.nodeid, fh, 0, 9) == b'Witness'
-        assert s.write(e.nodeid, fh, 0, b'w') == 1
+        write_appending(s, e.nodeid, fh, 0, b'w')
         _, made = s.create(fuse.ROOT, 'new', asked)
         s.write(e.nodeid, made, 0, b'abc')
         assert s.read(e.nodeid, made, 0, 9) == b'abc'
@@ -117,7 +136,12 @@ def writeback():
         assert not agreed(other, fuse.F_WRITEBACK)
         e = other.lookup(fuse.ROOT, 'witness')
         got = local_flags(rig, other, e.nodeid, asked)
-        assert got & os.O_ACCMODE == os.O_WRONLY and got & os.O_APPEND
+        assert got & os.O_ACCMODE == os.O_WRONLY
+        fh = other.open(e.nodeid, asked)
+        write_appending(other, e.nodeid, fh, 0, b'!')
+        with open(path, 'rb') as f:
+            assert f.read() == b'witness!'
+        os.truncate(path, 7)
         other.close()
         s.close()
     with Rig() as rig:
@@ -176,7 +200,8 @@ def noatime():
             if want:
                 refused(want, s.open, e.nodeid, os.O_NOATIME)
             else:
-                got = local_flags(rig, s, e.nodeid, os.O_NOATIME)
+                got = local_flags(rig, s, e.nodeid, os.O_NOATIME,
+                                  'of-root')
                 assert not got & os.O_NOATIME
             s.close()
     with Rig() as rig:
@@ -201,6 +226,38 @@ def xattr():
         e = s.lookup(fuse.ROOT, 'witness')
         assert b'user.a\0' in s.request(fuse.LISTXATTR, e.nodeid,
                                         struct.pack('<II', 4096, 0), 4096)
+        s.close()
+
+
+def xattr_names():
+    """trusted.* of the client is kept as user.* by the host."""
+    with Rig('--xattrmap=:map:trusted.:user.virtiofs.:') as rig:
+        path = os.path.join(rig.share, 'witness')
+        if not has_xattr(rig.share):
+            return
+        os.setxattr(path, 'user.plain', b'p')
+        s = rig.session()
+        node = s.lookup(fuse.ROOT, 'witness').nodeid
+        name = fuse.name_bytes
+
+        def get(n):
+            return s.request(fuse.GETXATTR, node,
+                             struct.pack('<II', 100, 0) + name(n), 100)
+
+        s.exactly(0, fuse.SETXATTR, node, struct.pack('<II', 3, 0) +
+                  name('trusted.a') + b'one')
+        assert os.getxattr(path, 'user.virtiofs.trusted.a') == b'one'
+        assert get('trusted.a') == b'one' and get('user.plain') == b'p'
+        refused(errno.EPERM, get, 'user.virtiofs.trusted.a')
+        listed = s.request(fuse.LISTXATTR, node, struct.pack('<II', 99, 0), 99)
+        assert sorted(listed.split(b'\0')) == [b'', b'trusted.a',
+                                               b'user.plain'], listed
+        size = s.exactly(8, fuse.LISTXATTR, node, struct.pack('<II', 0, 0))
+        assert struct.unpack('<I', size[:4])[0] == len(listed)
+        refused(errno.ERANGE, s.request, fuse.LISTXATTR, node,
+                struct.pack('<II', len(listed) - 1, 0), 99)
+        s.exactly(0, fuse.REMOVEXATTR, node, name('trusted.a'))
+        assert os.listxattr(path) == ['user.plain']
         s.close()
 
 
@@ -336,5 +393,6 @@ def user_name_space():
 
 CASES = [cache_policies, own_timeout, no_readdirplus, allow_mmap, killpriv,
          writeback, writeback_times, direct_io, noatime, xattr,
+         xattr_names,
          translated_both_ways, translated_one_way, forbidden_user,
          user_name_space]

@@ -126,6 +126,7 @@ def refusals():
                 (['--cache=some'], "'some' is not one of auto|always"),
                 (['--migration-mode=find-paths'], 'cannot be migrated'),
                 (['--xattrmap=x'], '--xattrmap'),
+                (['--xattrmap=:ok:all:::x'], "at 'x'"),
                 (['--modcaps=+fly'], "'+fly'"),
                 (['--modcaps=chown'], "'chown'"),
                 (['--translate-uid=map:1:2'], "'map:1:2'"),
@@ -141,7 +142,7 @@ def refusals():
                 (['-o', 'cache'], '-o cache needs a value'),
                 (['-o', 'xattr=1'], '-o xattr takes no value'),
                 (['-o', 'fly'], "-o: unknown option 'fly'"),
-                (['-o', 'xattrmap=:ok:all:::'], '-o xattrmap'),
+                (['-o', 'xattrmap=ok'], "at 'ok'"),
                 (['-o', 'timeout=soon'], "'soon'"),
                 (['-o', 'help'], "unknown option 'help'"),
                 (['-x'], "'-x'")):

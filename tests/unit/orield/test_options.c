@@ -119,7 +119,7 @@ static void o_refuses_by_name(void **state)
 		{ "cache", "needs a value" },
 		{ "xattr=yes", "takes no value" },
 		{ "nonsense=1", "'nonsense'" },
-		{ "xattrmap=:ok:all:::", "xattrmap" },
+		{ "xattrmap=ok:all", "xattrmap" },
 		{ "timeout=-1", "'-1'" },
 		{ "timeout", "timeout" },
 		{ "modcaps=+nothing", "+nothing" },
@@ -174,6 +174,81 @@ static void ranges(void **state)
 	assert_int_equal(opt.sandbox, ORIELD_SANDBOX_NAMESPACE);
 }
 
+static const char *host_name(const char *client)
+{
+	static char buf[SERVER_XATTR_NAME];
+	const char *ret = NULL;
+	int r = server_xattrmap_to_host(opt.xattrmap, client, buf, &ret);
+
+	return r == -EPERM ? "EPERM" : r == -EOPNOTSUPP ? "ENOTSUP" :
+	       r ? "other" : ret;
+}
+
+static const char *client_name(const char *host)
+{
+	const char *r = server_xattrmap_to_client(opt.xattrmap, host);
+
+	return r ? r : "hidden";
+}
+
+static void rules_for_attributes(void **state)
+{
+	OK("--no-xattr", "--xattrmap= :prefix:all:trusted.:user.virtiofs.: "
+	   "!unsupported!client!system.!! /bad/all/trusted./trusted./"
+	   ":ok:all:::");
+	assert_true(opt.xattr);
+	assert_int_equal(opt.xattrmap->n, 4);
+	assert_string_equal(host_name("trusted.a"), "user.virtiofs.trusted.a");
+	assert_string_equal(host_name("system.a"), "ENOTSUP");
+	assert_string_equal(host_name("user.a"), "user.a");
+	assert_string_equal(client_name("user.virtiofs.trusted.a"),
+			    "trusted.a");
+	assert_string_equal(client_name("user.virtiofs.a"), "user.virtiofs.a");
+	assert_string_equal(client_name("trusted.a"), "hidden");
+	assert_string_equal(client_name("system.a"), "system.a");
+
+	OK("--xattrmap=:map::user.v.:");
+	assert_string_equal(host_name("security.x"), "user.v.security.x");
+	assert_string_equal(client_name("user.v.security.x"), "security.x");
+	assert_string_equal(client_name("user.v."), "hidden");
+	assert_string_equal(client_name("security.x"), "hidden");
+
+	OK("--xattrmap=|map|trusted.|user.v.|");
+	assert_string_equal(host_name("trusted.x"), "user.v.trusted.x");
+	assert_string_equal(host_name("user.v.trusted.x"), "EPERM");
+	assert_string_equal(client_name("trusted.x"), "hidden");
+	assert_string_equal(host_name("user.x"), "user.x");
+
+	OK("--xattrmap=:ok:client:user.::");
+	assert_string_equal(host_name("trusted.x"), "EPERM");
+	assert_string_equal(client_name("user.x"), "hidden");
+	BAD("--xattrmap=");
+	BAD("--xattrmap=:map:a:b::ok:all:::");
+	BAD("--xattrmap=:ok:some:::");
+	BAD("--xattrmap=:fine:all:::");
+	BAD("--xattrmap=:ok:all::");
+}
+
+static void long_names_and_lists(void **state)
+{
+	char name[SERVER_XATTR_NAME];
+	char list[] = "user.v.trusted.a\0security.b\0user.v.trusted.c\0user.d";
+	size_t n;
+
+	OK("--xattrmap=:map:trusted.:user.v.:");
+	memset(name, 'x', sizeof(name));
+	memcpy(name, "trusted.", 8);
+	name[255] = '\0';
+	assert_string_equal(host_name(name), "other");
+	name[255 - 7] = '\0';
+	assert_int_equal(strlen(host_name(name)), 255);
+
+	OK("--xattrmap=:bad:server::security.: :map:trusted.:user.v.:");
+	n = server_xattrmap_list(opt.xattrmap, list, sizeof(list));
+	assert_int_equal(n, 10 + 10 + 7);
+	assert_memory_equal(list, "trusted.a\0trusted.c\0user.d", n);
+}
+
 /* Every row can be given, by itself, and has something to say for itself. */
 static void table(void **state)
 {
@@ -205,6 +280,8 @@ int main(void)
 		cmocka_unit_test(o_is_another_spelling),
 		cmocka_unit_test(o_refuses_by_name),
 		cmocka_unit_test(ranges),
+		cmocka_unit_test(rules_for_attributes),
+		cmocka_unit_test(long_names_and_lists),
 		cmocka_unit_test(table),
 	};
 
