@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "fusedev/broker.h"
 #include "fusedev/dev.h"
 #include "mount.h"
 
@@ -299,6 +300,15 @@ static int mount_all(struct orield_mount *m, const struct orield_options *opt,
 	return 0;
 }
 
+/* Without it all works, slower. */
+static void start_broker(struct orield_mount *m)
+{
+	int r = fuse_broker_start(&m->broker);
+
+	if (r)
+		log_info("mount: no passthrough: %s", strerror(-r));
+}
+
 int orield_mount_new(const struct orield_options *opt, int listen_fd,
 		     struct orield_mount **ret, struct orield_error *err)
 {
@@ -309,8 +319,10 @@ int orield_mount_new(const struct orield_options *opt, int listen_fd,
 		return orield_fail(err, -ENOMEM, "--mount: no memory");
 	m->janitor_pipe = -1;
 	m->done_fd = -1;
-	m->passthrough = opt->passthrough;
 	r = mount_all(m, opt, listen_fd, err);
+	/* after the fork above, which must not have a descriptor of ours */
+	if (!r && opt->passthrough && !m->by_helper)
+		start_broker(m);
 	if (r)
 		orield_mount_free(m);
 	else
@@ -323,6 +335,7 @@ void orield_mount_free(struct orield_mount *m)
 	if (!m)
 		return;
 	(void)orield_mount_remove(m);
+	fuse_broker_stop(m->broker);
 	fd_close_all(m->fds, m->n_threads);
 	fd_close(&m->done_fd);
 	free(m->dir);

@@ -10,12 +10,13 @@
 
 #define ORIELD_MOUNT_THREADS 8u
 
-/* One thread at a time but for n_running and stopping. */
+/* The main thread's, but for what is atomic. */
 struct orield_mount {
 	char *dir; /* resolved */
 	uint64_t mount_id;
 	bool by_helper;     /* fusermount3 did it, and will undo it */
-	bool passthrough;
+	struct fuse_broker *broker; /* NULL: no passthrough */
+	_Atomic bool complained;
 	int fds[ORIELD_MOUNT_THREADS]; /* of /dev/fuse, one a thread */
 	unsigned n_threads; /* valid fds */
 	pid_t janitor;

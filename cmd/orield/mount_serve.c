@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "fusedev/broker.h"
 #include "fusedev/dev.h"
 #include "wire/fuse.h"
 
@@ -104,9 +105,43 @@ static int start_one(struct orield_mount *m, unsigned index)
 	return r;
 }
 
+/* ---------------------------------------------------------- passthrough */
+
+static int backing_open(void *ctx, int fd, uint32_t *ret_id)
+{
+	struct orield_mount *m = ctx;
+	int r = fuse_broker_open(m->broker, m->fds[0], fd);
+
+	if (r > 0) {
+		*ret_id = (uint32_t)r;
+		return 0;
+	}
+	/* a share stacked on another file system, a kernel without, ... */
+	if (!atomic_exchange_explicit(&m->complained, true,
+				      memory_order_relaxed))
+		log_info("mount: a file without passthrough: %s",
+			 strerror(-r));
+	return r ? r : -EIO;
+}
+
+static void backing_close(void *ctx, uint32_t id)
+{
+	struct orield_mount *m = ctx;
+
+	fuse_broker_close(m->broker, m->fds[0], id);
+}
+
+static const struct server_backing_ops backing_ops = {
+	.open = backing_open,
+	.close = backing_close,
+};
+
 int orield_mount_start(struct orield_mount *m, struct server_share *share)
 {
-	const struct server_session_config cfg = { 0 };
+	const struct server_session_config cfg = {
+		.backing_ops = m->broker ? &backing_ops : NULL,
+		.backing_ctx = m,
+	};
 	int r;
 
 	m->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -123,7 +158,9 @@ int orield_mount_start(struct orield_mount *m, struct server_share *share)
 		r = 0;
 	}
 	if (!r)
-		log_info("mounted at %s, %u threads", m->dir, m->n_started);
+		log_info("mounted at %s, %u threads%s", m->dir, m->n_started,
+			 m->broker ? ", passthrough where the kernel has it" :
+				     "");
 	return r;
 }
 

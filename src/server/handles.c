@@ -97,6 +97,8 @@ int server_handle_close(struct server_session *s, uint64_t fh, bool is_dir)
 	pthread_mutex_unlock(&s->lock);
 	if (!h)
 		return -EBADF;
+	if (!is_dir)
+		server_backing_put(s, h->inode->nodeid);
 	server_handle_put(h);
 	return 0;
 }

@@ -15,6 +15,8 @@
  *   inode->dax_lock    the descriptors an inode keeps for mappings; held while
  *                      one is opened, which can take as long as somebody's
  *                      lease on the file: so it is not the share's
+ *   backing_lock       which files the client's kernel reads and writes
+ *                      itself; held while an id is asked for
  *   handle->dir_lock   position of an open directory
  *   session->lock      the session's tables of nodes and handles
  *   share->lock        the share's inodes by (dev, ino, mount)
@@ -32,6 +34,7 @@
 #include <sys/stat.h>
 
 #include "base/itree.h"
+#include "base/list.h"
 #include "server/hash.h"
 #include "server/server.h"
 #include "wire/fuse.h"
@@ -120,6 +123,10 @@ struct server_handle {
 };
 
 struct server_session {
+	pthread_mutex_t backing_lock; /* the three below */
+	struct hash_table backings;   /* by nodeid */
+	struct list idle;             /* backings without users, oldest first */
+	unsigned n_idle;
 	struct server_share *share;
 	struct server_session_config cfg;
 	_Atomic bool ready;         /* INIT was answered */
@@ -235,6 +242,16 @@ void server_handle_put(struct server_handle *h);
 ORIEL_MUST_CHECK int server_handle_close(struct server_session *s, uint64_t fh,
 					 bool is_dir);
 void server_handles_clear(struct server_session *s);
+
+/*
+ * backing.c: called for each open of a regular file, before the client hears of
+ * it; its id, or 0; and for each RELEASE, and when a node is forgotten.
+ */
+uint32_t server_backing_get(struct server_session *s,
+			    const struct server_inode *ino);
+void server_backing_put(struct server_session *s, uint64_t nodeid);
+void server_backing_forget(struct server_session *s, uint64_t nodeid);
+void server_backings_clear(struct server_session *s);
 
 /* thread.c */
 struct server_thread *server_thread_get(void); /* NULL: no memory */

@@ -114,6 +114,7 @@ void server_node_forget(struct server_session *s, uint64_t nodeid, uint64_t n)
 	pthread_mutex_unlock(&s->lock);
 	if (!node)
 		return;
+	server_backing_forget(s, nodeid);
 	server_inode_unref(s->share, node->inode);
 	free(node);
 }

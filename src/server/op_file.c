@@ -62,12 +62,20 @@ static int local_flags(const struct server_req *req, uint32_t flags)
 	return ret;
 }
 
-static void fill_open(const struct server_req *req, uint64_t fh,
+static void fill_open(const struct server_req *req,
+		      const struct server_inode *ino, uint64_t fh,
 		      struct fuse_open_out *out)
 {
+	uint32_t id = server_backing_get(req->s, ino);
+
 	memset(out, 0, sizeof(*out));
 	out->fh = fh;
-	out->open_flags = server_open_flags(req->share, false);
+	if (id) {
+		out->open_flags = FUSE_WIRE_FOPEN_PASSTHROUGH;
+		out->padding = id;
+	} else {
+		out->open_flags = server_open_flags(req->share, false);
+	}
 }
 
 /* Flags that a second try may do without, when open(2) said @error. */
@@ -121,7 +129,7 @@ ssize_t server_op_open(struct server_req *req)
 		server_fd_drop(req->share, fd);
 		return r;
 	}
-	fill_open(req, fh, out);
+	fill_open(req, req->inode, fh, out);
 	return sizeof(*out);
 }
 
@@ -145,13 +153,14 @@ static ssize_t reply_created(struct server_req *req, int fd)
 		server_fd_drop(req->share, fd);
 		return r;
 	}
+	/* before the entry, which uses up our reference */
+	fill_open(req, ino, fh, out);
 	r = server_entry(req, ino, &stx, entry);
 	if (r) {
 		if (server_handle_close(req->s, fh, false))
 			return -EIO;
 		return r;
 	}
-	fill_open(req, fh, out);
 	return sizeof(*entry) + sizeof(*out);
 }
 

@@ -81,7 +81,20 @@ struct server_window_ops {
 	bool (*is_guest)(void *ctx);
 };
 
+/*
+ * Passthrough, where the client is the kernel of this machine. Calls come from
+ * any serving thread, one at a time.
+ */
+struct server_backing_ops {
+	/* Let the kernel do the I/O of files on @fd (O_PATH) itself: 0 and an
+	 * id that is not 0, or -errno. */
+	int (*open)(void *ctx, int fd, uint32_t *ret_id);
+	void (*close)(void *ctx, uint32_t id);
+};
+
 struct server_session_config {
+	const struct server_backing_ops *backing_ops; /* NULL: none */
+	void *backing_ctx;
 	uint64_t window_bytes; /* 0: none */
 	const struct server_window_ops *window_ops;
 	void *window_ctx;

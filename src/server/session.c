@@ -322,6 +322,11 @@ int server_session_new(struct server_share *sh,
 	r = hash_table_init(&s->handles);
 	if (r)
 		goto err_nodes;
+	r = hash_table_init(&s->backings);
+	if (r)
+		goto err_handles;
+	list_init(&s->idle);
+	pthread_mutex_init(&s->backing_lock, NULL);
 	if (cfg)
 		s->cfg = *cfg;
 	s->share = sh;
@@ -333,6 +338,8 @@ int server_session_new(struct server_share *sh,
 	*ret = s;
 	return 0;
 
+err_handles:
+	hash_table_done(&s->handles);
 err_nodes:
 	hash_table_done(&s->nodes);
 err_free:
@@ -346,6 +353,7 @@ static void clear(struct server_session *s, bool tell)
 	atomic_store_explicit(&s->flags, 0, memory_order_relaxed);
 	server_maps_clear(s, tell);
 	server_handles_clear(s);
+	server_backings_clear(s);
 	server_nodes_clear(s);
 }
 
@@ -359,8 +367,10 @@ void server_session_free(struct server_session *s)
 	if (!s)
 		return;
 	clear(s, false);
+	hash_table_done(&s->backings);
 	hash_table_done(&s->handles);
 	hash_table_done(&s->nodes);
+	pthread_mutex_destroy(&s->backing_lock);
 	pthread_mutex_destroy(&s->map_lock);
 	pthread_mutex_destroy(&s->lock);
 	atomic_fetch_sub_explicit(&s->share->n.sessions, 1,
@@ -400,6 +410,9 @@ static uint64_t agree(const struct server_session *s,
 			     FUSE_READDIRPLUS_AUTO);
 	if (cfg->writeback)
 		offered |= FUSE_WRITEBACK_CACHE;
+	/* the kernel writes at once then, or not by itself */
+	if (s->cfg.backing_ops && !cfg->writeback)
+		offered |= FUSE_WIRE_PASSTHROUGH;
 	if (cfg->allow_mmap)
 		offered |= FUSE_WIRE_DIRECT_IO_ALLOW_MMAP;
 	if (cfg->no_killpriv)
@@ -424,6 +437,9 @@ static void fill_init(const struct fuse_init_in *in, uint64_t flags,
 		.map_alignment = flags & FUSE_MAP_ALIGNMENT ? page_shift() : 0,
 	};
 
+	/* shares that are not themselves stacked on another file system */
+	if (flags & FUSE_WIRE_PASSTHROUGH)
+		out.unused[FUSE_WIRE_INIT_OUT_STACK_DEPTH] = 1;
 	*ret = out;
 }
 

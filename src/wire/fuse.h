@@ -54,6 +54,11 @@ struct fuse_wire_backing_map {
 
 /* INIT flags of later versions than the kernel's header has here. */
 #define FUSE_WIRE_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* 7.39 */
+#define FUSE_WIRE_PASSTHROUGH (UINT64_C(1) << 37)          /* 7.40 */
+/* FOPEN_PASSTHROUGH; "padding" of fuse_open_out is the id then. */
+#define FUSE_WIRE_FOPEN_PASSTHROUGH (1u << 7)
+/* fuse_init_out.unused[]: max_stack_depth. */
+#define FUSE_WIRE_INIT_OUT_STACK_DEPTH 0
 
 _Static_assert(sizeof(struct fuse_in_header) == 40, "fuse.h");
 _Static_assert(sizeof(struct fuse_out_header) == 16, "fuse.h");

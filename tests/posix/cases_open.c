@@ -145,11 +145,7 @@ static void open_append(void)
 	/* pwrite(2), BUGS: the offset does not count */
 	EQ(pwrite(a, "e", 1, 0), 1);
 	TRUE(posix_holds("f", "12abcde"));
-	/* the flag can come and go */
 	EQ(fcntl(a, F_GETFL) & (O_ACCMODE | O_APPEND), O_WRONLY | O_APPEND);
-	OK(fcntl(a, F_SETFL, 0));
-	EQ(pwrite(a, "X", 1, 0), 1);
-	TRUE(posix_holds("f", "X2abcde"));
 	OK(close(a));
 	OK(close(b));
 	a = (int)OK(open("n", O_WRONLY | O_CREAT | O_APPEND, 0644));
@@ -158,6 +154,31 @@ static void open_append(void)
 	EQ(write(a, "2", 1), 1);
 	EQ(posix_size("n"), 5);
 	OK(close(a));
+}
+
+/* The flag can come and go. */
+static void append_off(void)
+{
+	int fd;
+
+	posix_put("f", "abc", 0644);
+	fd = (int)OK(open("f", O_WRONLY | O_APPEND));
+	OK(fcntl(fd, F_SETFL, 0));
+	EQ(pwrite(fd, "X", 1, 0), 1);
+	TRUE(posix_holds("f", "Xbc"));
+	OK(close(fd));
+}
+
+static void append_on(void)
+{
+	int fd;
+
+	posix_put("f", "abc", 0644);
+	fd = (int)OK(open("f", O_WRONLY));
+	OK(fcntl(fd, F_SETFL, O_APPEND));
+	EQ(pwrite(fd, "X", 1, 0), 1);
+	TRUE(posix_holds("f", "abcX"));
+	OK(close(fd));
 }
 
 static void append_many(void)
@@ -465,6 +486,8 @@ const struct posix_case cases_open[] = {
 	{ "open-excl", open_excl, 0 },
 	{ "open-trunc", open_trunc, 0 },
 	{ "open-append", open_append, 0 },
+	{ "open-append-off", append_off, 0 },
+	{ "open-append-on", append_on, 0 },
 	{ "open-append-many", append_many, 0 },
 	{ "open-modes", open_modes, 0 },
 	{ "open-nofollow", open_nofollow, 0 },

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """orield --mount as a program: how it begins, refuses and ends."""
 
+import gzip
 import os
 import pwd
 import shutil
@@ -161,6 +162,103 @@ class Life(Case):
         self.assertIn("nodev", line)
         self.assertIn("default_permissions", line)
         self.assertIn("fuse.orield", line)
+
+
+def kernel_has_passthrough():
+    try:
+        with gzip.open("/proc/config.gz", "rt") as f:
+            return "CONFIG_FUSE_PASSTHROUGH=y" in f.read()
+    except OSError:
+        return False
+
+
+@unittest.skipIf(os.geteuid() != 0, "passthrough needs root")
+@unittest.skipUnless(kernel_has_passthrough(), "not in this kernel")
+class Passthrough(Case):
+    """Data do not go through the daemon, and nothing gets mixed up."""
+
+    def requests(self):
+        """How many there were so far."""
+        before = self.place.logged().count("requests ")
+        self.place.proc.send_signal(signal.SIGUSR1)
+        mountlib.wait_for("the log", lambda: self.place.logged().count(
+            "requests ") > before)
+        return int(self.place.logged().rsplit("requests ", 1)[1].split()[0])
+
+    def transfer(self, *args):
+        """Requests for 16 MiB written and read, of 1 MiB each at most."""
+        data = os.urandom(1 << 20)
+        self.place.start(*args)
+        start = self.requests()
+        with open(self.path("f"), "wb") as f:
+            for _ in range(16):
+                f.write(data)
+        with open(self.path("f"), "rb") as f:
+            for _ in range(16):
+                self.assertEqual(f.read(1 << 20), data)
+        return self.requests() - start
+
+    def test_no_data_requests(self):
+        self.assertLess(self.transfer(), 14)
+        self.place.stop()
+        os.unlink(os.path.join(self.place.share, "f"))
+        self.assertGreater(self.transfer("--passthrough=never"), 16)
+
+    def test_attributes_follow(self):
+        """Size and times after writes of the kernel and from below."""
+        p = self.place.start()
+        below = os.path.join(p.share, "f")
+        with open(self.path("f"), "wb", buffering=0) as f:
+            for n in range(1, 20):
+                f.write(b"x" * 1000)
+                self.assertEqual(os.stat(self.path("f")).st_size, n * 1000)
+                self.assertEqual(os.stat(self.path("f")).st_mtime_ns,
+                                 os.stat(below).st_mtime_ns)
+            f.truncate(10)
+            self.assertEqual(os.stat(self.path("f")).st_size, 10)
+            self.assertEqual(os.stat(below).st_size, 10)
+
+    def test_seen_at_once(self):
+        """One page cache: what is written below is read above."""
+        p = self.place.start()
+        with open(self.path("f"), "wb+", buffering=0) as above:
+            above.write(b"one")
+            with open(os.path.join(p.share, "f"), "rb+", buffering=0) as f:
+                for n in range(50):
+                    f.seek(0)
+                    f.write(b"%03d" % n)
+                    above.seek(0)
+                    self.assertEqual(above.read(), b"%03d" % n)
+
+    def test_many_opens(self):
+        """More files than ids are kept for, opened again and removed."""
+        self.place.start()
+        for n in range(600):
+            with open(self.path(str(n)), "w") as f:
+                f.write(str(n))
+        for n in range(600):
+            with open(self.path(str(n))) as f, \
+                    open(self.path(str(n)), "r+") as g:
+                self.assertEqual(f.read(), str(n))
+                os.unlink(self.path(str(n)))
+                g.write("gone")
+        self.assertEqual(os.listdir(self.place.mnt), [])
+
+    def test_removed_files_give_their_space_back(self):
+        """An id that is kept for the next open is not kept for ever."""
+        p = self.place
+        subprocess.run(["mount", "-t", "tmpfs", "none", p.share], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", p.share])
+        p.start()
+        empty = os.statvfs(p.share).f_bfree
+        for _ in range(3):
+            with open(self.path("f"), "wb") as f:
+                f.write(b"x" * (4 << 20))
+            self.assertLess(os.statvfs(p.share).f_bfree, empty)
+            os.unlink(self.path("f"))
+            mountlib.wait_for("the space",
+                              lambda: os.statvfs(p.share).f_bfree == empty)
+        p.stop()
 
 
 class Refusals(Case):

@@ -16,8 +16,10 @@ import mountlib
 # What the kernel's own FUSE does not pass on, whoever serves it.
 EXCEPT = {
     "plain": {"collapse": "space-collapse-insert"},
-    # The kernel writes as a user without CAP_FSETID: the safe side.
+    # With passthrough the kernel writes as a user without CAP_FSETID (the safe
+    # side), on a file of its own that keeps the flags of open(2).
     "passthrough": {"collapse": "space-collapse-insert",
+                    "append-off": "open-append-off",
                     "root-keeps-suid": "perm-root-keeps-suid"},
 }
 
