@@ -201,10 +201,11 @@ static void janitor_run(const char *path, const struct stat *made, int pipe_fd)
 	prctl(PR_SET_NAME, "orield-janitor");
 	while (read(pipe_fd, &c, 1) < 0 && errno == EINTR)
 		;
+	/* the socket last: who sees it gone sees all of it gone */
+	orield_pidfile_remove(path);
 	if (!lstat(path, &st) && st.st_dev == made->st_dev &&
 	    st.st_ino == made->st_ino)
 		unlink(path);
-	orield_pidfile_remove(path);
 	_exit(0);
 }
 

@@ -282,29 +282,41 @@ static int start(const struct orield_options *opt, struct orield_error *err)
 	return opt->daemonize ? orield_daemonize_start(err) : 0;
 }
 
+/* The exit status. */
+static int start_and_run(const struct orield_options *opt,
+			 struct orield_error *err)
+{
+	if (start(opt, err)) {
+		complain(opt, err);
+		orield_report_error(opt->ready_fd, -EINVAL, err->text);
+		return 1;
+	}
+	if (run(opt, err)) {
+		complain(opt, err);
+		return 1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct orield_options opt;
 	struct orield_error err = { "" };
+	int status;
 
 	switch (orield_options_parse(&opt, argc, argv, &err)) {
 	case ORIELD_PARSE_DONE:
-		return fflush(stdout) ? 1 : 0;
+		status = fflush(stdout) ? 1 : 0;
+		break;
 	case ORIELD_PARSE_BAD:
 		complain(&opt, &err);
 		orield_report_error(opt.ready_fd, -EINVAL, err.text);
-		return 2;
+		status = 2;
+		break;
 	default:
+		status = start_and_run(&opt, &err);
 		break;
 	}
-	if (start(&opt, &err)) {
-		complain(&opt, &err);
-		orield_report_error(opt.ready_fd, -EINVAL, err.text);
-		return 1;
-	}
-	if (run(&opt, &err)) {
-		complain(&opt, &err);
-		return 1;
-	}
-	return 0;
+	orield_options_free(&opt);
+	return status;
 }

@@ -228,3 +228,9 @@ enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
 	}
 	return check(opt, err) ? ORIELD_PARSE_BAD : ORIELD_PARSE_RUN;
 }
+
+void orield_options_free(struct orield_options *opt)
+{
+	free(opt->xattrmap);
+	opt->xattrmap = NULL;
+}

@@ -96,7 +96,7 @@ struct orield_options {
 	struct orield_id_ranges gid_map;
 	struct server_ids uids;
 	struct server_ids gids;
-	struct server_xattrmap *xattrmap; /* NULL: none; never freed */
+	struct server_xattrmap *xattrmap; /* NULL: none */
 	enum server_cache cache;
 	enum orield_sandbox sandbox;
 	enum orield_seccomp seccomp;
@@ -124,6 +124,8 @@ enum orield_parse {
 };
 enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
 				       char **argv, struct orield_error *err);
+/* Also after a bad command line. Strings of argv are not its business. */
+void orield_options_free(struct orield_options *opt);
 
 /* To stderr, or /dev/log with --syslog. */
 ORIEL_MUST_CHECK int orield_log_start(const struct orield_options *opt,

@@ -24,23 +24,22 @@ static struct orield_error err;
 /* Parse @words after a share and a socket; they are cut, so from a copy. */
 static int parse(const char *const *words)
 {
-	char *argv[MAX_WORDS + 4] = {
-		strdup("orield"), strdup("--shared-dir=/d"),
-		strdup("--socket-path=/s"),
-	};
+	static char *argv[MAX_WORDS + 4]; /* values point into it */
 	int argc = 3;
-	int r;
+	int i;
 
+	for (i = 0; argv[i]; i++)
+		free(argv[i]);
+	memset(argv, 0, sizeof(argv));
+	orield_options_free(&opt);
+	argv[0] = strdup("orield");
+	argv[1] = strdup("--shared-dir=/d");
+	argv[2] = strdup("--socket-path=/s");
 	while (*words)
 		argv[argc++] = strdup(*words++);
 	optind = 0;
 	err.text[0] = '\0';
-	r = orield_options_parse(&opt, argc, argv, &err);
-	if (r == ORIELD_PARSE_RUN)
-		return r; /* values point into it; the process is short */
-	while (argc)
-		free(argv[--argc]);
-	return r;
+	return orield_options_parse(&opt, argc, argv, &err);
 }
 
 #define OK(...) \
@@ -272,6 +271,13 @@ static void table(void **state)
 	assert_null(option_find("ta", 2));
 }
 
+/* The last one's words, and rules. */
+static int tear_down(void **state)
+{
+	parse((const char *[]){ NULL });
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,5 +292,5 @@ int main(void)
 	};
 
 	unsetenv("LISTEN_PID");
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, tear_down);
 }
