@@ -29,6 +29,7 @@ static int confine_broker(void *ctx)
 {
 	const struct orield_options *opt = ctx;
 
+	orield_outsider_start();
 	return orield_seccomp_broker(opt->seccomp);
 }
 

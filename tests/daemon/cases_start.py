@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Starting: spellings, refusals, systemd, the pid file, the background, logs,
-and what the process is left with."""
+"""Starting: spellings, refusals, systemd, the pid file, the background, logs."""
 import contextlib
 import fcntl
 import json
@@ -388,73 +387,6 @@ def to_syslog():
         log.close()
 
 
-# -- what it is left with
-
-def status(daemon):
-    with open(f'/proc/{daemon.pid}/status') as f:
-        return dict(line.rstrip('\n').split(':', 1) for line in f)
-
-
-CAPS = 0x880000db  # CHOWN ... SETFCAP: what stays by itself
-MKNOD = 1 << 27
-
-
-def capabilities():
-    if os.getuid():
-        print('  only root has some')
-        return
-    with open('/proc/self/status') as f:
-        mine = next(int(line.split()[1], 16) for line in f
-                    if line.startswith('CapEff'))
-    name, extra = next((n, 1 << bit) for n, bit in (
-        ('sys_chroot', 18), ('kill', 5), ('net_bind_service', 10))
-        if mine >> bit & 1)
-    for words, want in ([], CAPS), (['--modcaps=-mknod'], CAPS & ~MKNOD), \
-            ([f'--modcaps=+{name}:-CAP_MKNOD'], CAPS & ~MKNOD | extra), \
-            (['-o', f'modcaps=+{name}'], CAPS | extra):
-        with Rig(*words) as rig:
-            for which in 'CapEff', 'CapPrm':
-                got = int(status(rig.daemon.process)[which], 16)
-                assert got == want & mine, (words, which, hex(got))
-
-
-def maps_of_users_who_are_not_root():
-    """One's own user alone needs no help; more is newuidmap's business."""
-    if os.getuid():
-        print('  only root starts as others')
-        return
-    how = dict(user=65534, group=65534, extra_groups=[])
-    if subprocess.run(['unshare', '-r', 'true'], stderr=subprocess.DEVNULL,
-                      **how).returncode or SECCOMP:
-        print('  no name spaces here')
-        return
-    with Rig('--sandbox=namespace', '--uid-map=:0:65534:1:',
-             '--gid-map=:0:65534:1:', how=how) as rig:
-        os.chown(rig.share, 65534, 65534)
-        s = rig.session()
-        s.mkdir(fuse.ROOT, 'mine')
-        assert s.lookup(fuse.ROOT, 'mine').attr.uid == 0
-        assert os.stat(rig.share + '/mine').st_uid == 65534
-        s.close()
-    with Place() as p:
-        os.chmod(p.root, 0o777)
-        os.mkdir(p.root + '/bin', 0o755)
-        tool = p.root + '/bin/newuidmap'
-        with open(tool, 'w') as f:
-            f.write(f'#!/bin/sh\necho "$@" > {p.root}/said\nexit 1\n')
-        os.chmod(tool, 0o755)
-        r = subprocess.run(command(
-            '--shared-dir=' + p.share, '--socket-path=' + p.socket,
-            '--uid-map=:0:65534:1:', '--uid-map=:1:100000:9',
-            '--gid-map=:0:65534:1:', sandbox='namespace'),
-            capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            env={**os.environ, 'PATH': p.root + '/bin:' + os.environ['PATH']},
-            **how)
-        assert r.returncode == 1 and '/etc/subuid' in r.stderr, r
-        with open(p.root + '/said') as f:
-            assert f.read().split()[1:] == '0 65534 1 1 100000 9'.split()
-
-
 def memory_that_is_not_shared():
     """The mistake that virtual machines are most often configured with."""
     hint = 'memory-backend-memfd,id=mem,size=...,share=on'
@@ -477,8 +409,7 @@ def memory_that_is_not_shared():
 
 
 CASES = [every_option_of_virtiofsd, refusals, as_libvirt_starts_it, descriptor,
-         manual,
-         socket_activation, abstract_notify_socket, more_than_one_socket,
+         manual, socket_activation, abstract_notify_socket,
+         more_than_one_socket,
          sockets_of_another, units, pid_file, background, to_syslog,
-         capabilities, maps_of_users_who_are_not_root,
          memory_that_is_not_shared]

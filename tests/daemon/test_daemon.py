@@ -100,12 +100,14 @@ class Rig:
 
 def groups():
     import cases_ends
+    import cases_left
     import cases_limits
     import cases_memory
     import cases_options
     import cases_start
     import cases_walls
-    return {'options': cases_options.CASES, 'start': cases_start.CASES,
+    return {'options': cases_options.CASES,
+            'start': cases_start.CASES + cases_left.CASES,
             'memory': cases_memory.CASES, 'limits': cases_limits.CASES,
             'ends': cases_ends.CASES, 'walls': cases_walls.CASES}
 
