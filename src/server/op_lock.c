@@ -488,6 +488,13 @@ static int to_flock_op(uint32_t type)
 	}
 }
 
+/* Who was not promised locks has them for itself. */
+static bool is_agreed(const struct server_session *s, uint32_t lk_flags)
+{
+	return atomic_load_explicit(&s->flags, memory_order_relaxed) &
+	       (lk_flags & FUSE_LK_FLOCK ? FUSE_FLOCK_LOCKS : FUSE_POSIX_LOCKS);
+}
+
 /* What SETLK wants, ready to be tried. Holds the owner or the handle. */
 static int want_lock(struct server_req *req, const struct fuse_lk_in *in,
 		     struct lock_wait *w)
@@ -543,7 +550,9 @@ static ssize_t set_lock(struct server_req *req, bool wait)
 	int r;
 
 	memcpy(&in, req->t->arg, sizeof(in));
-	if (in.lk_flags & ~FUSE_LK_FLOCK)
+	if (!is_agreed(req->s, in.lk_flags))
+		return -ENOSYS;
+	if (in.lk_flags & ~(uint32_t)FUSE_LK_FLOCK)
 		return -EINVAL;
 	r = want_lock(req, &in, &want);
 	if (r)
@@ -608,6 +617,8 @@ ssize_t server_op_getlk(struct server_req *req)
 	int r;
 
 	memcpy(&in, req->t->arg, sizeof(in));
+	if (!is_agreed(req->s, 0))
+		return -ENOSYS;
 	if (in.lk_flags || in.lk.type == F_UNLCK)
 		return -EINVAL;
 	r = want_lock(req, &in, &w);

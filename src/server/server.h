@@ -140,8 +140,9 @@ void server_session_cancel(struct server_session *s, bool begin);
 /*
  * Serve one FUSE request: @out (n_out pieces, readable, in the client's memory:
  * copied once, then checked) to @in (n_in pieces, writable). Returns the bytes
- * written to @in (0 for FORGET), SERVER_LATER (see above), or -EPROTO when the request is too broken to
- * be answered (no whole header, no room for a reply header).
+ * written to @in (0 for FORGET), SERVER_LATER (see above), or -EPROTO when the
+ * request is too broken to be answered (no whole header, no room for a reply
+ * header).
  */
 ssize_t server_session_handle(struct server_session *s, unsigned queue,
 			      const struct iovec *out, unsigned n_out,
