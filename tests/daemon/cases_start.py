@@ -294,9 +294,23 @@ def units():
                                text=True, check=True).stdout
     assert words and all(w + '=' in help_text or w + ' ' in help_text
                          for w in words), words
-    if shutil.which('systemd-analyze'):
-        built = os.path.join(os.environ['ORIEL_BUILD'], 'contrib/systemd')
-        assert os.path.exists(built + '/orield@.service')
+    if not shutil.which('systemd-analyze'):
+        return
+    built = os.path.join(os.environ['ORIEL_BUILD'], 'contrib/systemd')
+    with open(built + '/orield@.service') as f:
+        service = f.read()
+    binary = re.search(r'^ExecStart=(\S+)', service, re.M).group(1)
+    with Place() as p:
+        for name, text in (('service', service.replace(binary, ORIELD)),
+                           ('socket', sock)):
+            with open(f'{p.root}/orield@.{name}', 'w') as f:
+                f.write(text)
+        r = subprocess.run(['systemd-analyze', 'verify', '--man=no',
+                            p.root + '/orield@x.service',
+                            p.root + '/orield@x.socket'],
+                           capture_output=True, text=True)
+        mine = [line for line in r.stderr.splitlines() if 'orield@' in line]
+        assert not mine, mine
 
 
 # -- the pid file
