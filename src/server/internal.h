@@ -161,6 +161,7 @@ struct server_thread {
 	gid_t gid;
 	bool can_switch;    /* may act as the client's user */
 	bool switched;
+	void *bounce;       /* FUSE_WIRE_MAX_WRITE bytes, or NULL */
 	bool own_cwd;       /* cwd is /proc/self/fd, this thread's only */
 };
 
@@ -306,6 +307,18 @@ bool server_kills_suid(const struct server_req *req, bool kill);
 
 /* ids.c: the header's numbers become the host's. -EPERM: forbidden here. */
 ORIEL_MUST_CHECK int server_ids_of_request(struct server_req *req);
+
+/* bounce.c */
+struct server_bounce {
+	int fd;
+	const struct iovec *iov;
+	unsigned n;
+	uint64_t off;
+	bool write;
+	bool append; /* with write: at the end of the file */
+};
+/* pread(2) or pwrite(2) by an aligned buffer. Bytes, or -errno. */
+ssize_t server_bounce(struct server_thread *t, const struct server_bounce *b);
 
 /* op_file.c, also for directories: FOPEN_* by the share's policy */
 uint32_t server_open_flags(const struct server_share *sh, bool is_dir);

@@ -313,6 +313,25 @@ static ssize_t transfer(int fd, const struct iovec *iov, unsigned n,
 	return (ssize_t)done;
 }
 
+/* The first @n pieces of the thread's array; O_DIRECT may need a detour. */
+static ssize_t move(struct server_req *req, int fd, unsigned n, uint64_t off,
+		    enum how how)
+{
+	const struct server_bounce b = {
+		.fd = fd,
+		.iov = req->t->iov,
+		.n = n,
+		.off = off,
+		.write = how != HOW_READ,
+		.append = how == HOW_APPEND,
+	};
+	ssize_t r = transfer(fd, req->t->iov, n, off, how);
+
+	if (ORIEL_UNLIKELY(r == -EINVAL) && req->share->cfg.allow_direct_io)
+		r = server_bounce(req->t, &b);
+	return r;
+}
+
 /* A client that writes back has decided where what is appended goes. */
 static enum how how_to_write(const struct server_req *req,
 			     const struct fuse_write_in *in)
@@ -341,7 +360,7 @@ ssize_t server_op_read(struct server_req *req)
 	if (!h)
 		return -EBADF;
 	n = server_iov_slice(req->in, req->n_in, HDR_OUT, len, req->t->iov);
-	r = transfer(h->fd, req->t->iov, n, in.offset, HOW_READ);
+	r = move(req, h->fd, n, in.offset, HOW_READ);
 	server_handle_put(h);
 	req->direct = true;
 	return r;
@@ -379,7 +398,7 @@ ssize_t server_op_write(struct server_req *req)
 	keep = keeps_suid(req, h->fd, in.write_flags);
 	if (keep)
 		server_fsetid_raise(req->t);
-	r = transfer(h->fd, req->t->iov, n, in.offset, how_to_write(req, &in));
+	r = move(req, h->fd, n, in.offset, how_to_write(req, &in));
 	if (keep)
 		server_fsetid_lower(req->t);
 	server_handle_put(h);

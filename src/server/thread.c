@@ -30,10 +30,18 @@ static pthread_key_t thread_key;
 static bool key_valid;
 static __thread struct server_thread *self;
 
+/* When the thread ends. */
+static void free_thread(void *arg)
+{
+	struct server_thread *t = arg;
+
+	free(t->bounce);
+	free(t);
+}
+
 static void make_key(void)
 {
-	/* frees the buffers when the thread ends */
-	key_valid = pthread_key_create(&thread_key, free) == 0;
+	key_valid = pthread_key_create(&thread_key, free_thread) == 0;
 }
 
 static int caps_get(uint64_t *ret_effective, uint64_t *ret_permitted)
