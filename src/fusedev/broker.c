@@ -9,78 +9,53 @@
  * Without CAP_FSETID the kernel, which uses the broker's credentials for what
  * it reads and writes, drops set-uid and set-gid bits of what is written to.
  *
- * They meet in one page: a request, and a word "state" that says whose turn it
- * is. FREE and DONE: the daemon's, under its lock; ASKED: the broker's. The
- * broker trusts nothing there but that it is two numbers.
+ * They talk over a pair of sockets, a message each way; only "open" has an
+ * answer. Not by a futex: a socket tells the scheduler that who sends is about
+ * to sleep, so the broker runs on the same core at once, instead of one that
+ * has to be woken. The broker trusts nothing in a message but that it is three
+ * numbers.
  *
  * It shares the descriptors, so while it lives /dev/fuse stays open: it must
- * not outlive us. PR_SET_PDEATHSIG ends it with our main thread.
+ * not outlive us. PR_SET_PDEATHSIG ends it with our main thread. And its own
+ * death closes nothing, so an answer is waited for a second at a time.
  */
 #include "fusedev/broker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "fusedev/dev.h"
-
-enum state {
-	FREE,
-	ASKED,
-	DONE,
-	QUIT, /* the broker's last */
-};
 
 enum verb {
 	VERB_OPEN,
 	VERB_CLOSE,
+	VERB_QUIT,
 };
 
-/* The page both see. */
-struct board {
-	_Atomic uint32_t state;
-	_Atomic uint32_t verb;
-	_Atomic int32_t dev_fd;
-	_Atomic uint32_t arg; /* descriptor or id */
-	_Atomic int32_t result;
+struct message {
+	uint32_t verb;
+	int32_t dev_fd;
+	uint32_t arg; /* descriptor or id */
 };
 
 struct fuse_broker {
-	struct board *board;
 	pid_t pid;
+	int sock[2]; /* ours, the broker's */
 	pthread_mutex_t lock; /* who asks; and "dead" */
 	bool dead;
 };
-
-/* Between processes: base/futex.h is for one. */
-static int wait_while(_Atomic uint32_t *word, uint32_t value, bool forever)
-{
-	const struct timespec ts = { .tv_sec = 1 };
-
-	if (syscall(SYS_futex, word, FUTEX_WAIT, value, forever ? NULL : &ts,
-		    NULL, 0))
-		return -errno;
-	return 0;
-}
-
-static void wake(_Atomic uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
 
 /* ----------------------------------------------------------- the broker */
 
@@ -102,54 +77,51 @@ static bool drop_privileges(void)
 /* Nothing is given back: free(3) may make calls that are not allowed now. */
 static bool filter_calls(void)
 {
+	static const char *const allowed[] = {
+		"ioctl", "read", "write", "exit_group", "restart_syscall",
+	};
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	size_t i;
 
-	return ctx &&
-	       !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 0) &&
-	       !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(futex), 0) &&
-	       !seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
-				 SCMP_SYS(restart_syscall), 0) &&
-	       !seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
-				 SCMP_SYS(exit_group), 0) &&
-	       !seccomp_load(ctx);
+	for (i = 0; ctx && i < ARRAY_LEN(allowed); i++) {
+		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
+				     seccomp_syscall_resolve_name(allowed[i]),
+				     0))
+			return false;
+	}
+	return ctx && !seccomp_load(ctx);
 }
 
-static int serve(struct board *b)
+/* False: time to end. */
+static bool serve_one(int sock)
 {
-	/* read once; the numbers are the kernel's to judge */
-	uint32_t verb = atomic_load_explicit(&b->verb, memory_order_relaxed);
-	int dev = atomic_load_explicit(&b->dev_fd, memory_order_relaxed);
-	uint32_t arg = atomic_load_explicit(&b->arg, memory_order_relaxed);
+	struct message m;
+	int32_t result;
+	ssize_t n = read(sock, &m, sizeof(m));
 
-	if (verb == VERB_OPEN)
-		return fuse_dev_backing_open(dev, (int)arg);
-	return fuse_dev_backing_close(dev, arg);
+	if (n < 0 && errno == EINTR)
+		return true;
+	if (n != sizeof(m) || m.verb == VERB_QUIT)
+		return false;
+	/* the numbers are the kernel's to judge */
+	if (m.verb != VERB_OPEN) {
+		(void)!fuse_dev_backing_close(m.dev_fd, m.arg);
+		return true;
+	}
+	result = fuse_dev_backing_open(m.dev_fd, (int)m.arg);
+	return write(sock, &result, sizeof(result)) == sizeof(result);
 }
 
-static _Noreturn void broker_main(struct board *b, pid_t parent)
+static _Noreturn void broker_main(int sock, pid_t parent)
 {
 	prctl(PR_SET_NAME, "orield-broker");
 	/* a parent that died before is noticed by its number */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent ||
 	    !drop_privileges() || !filter_calls())
 		_exit(1);
-	for (;;) {
-		uint32_t state = atomic_load_explicit(&b->state,
-						      memory_order_acquire);
-
-		/* pairs with the release in ask_locked() */
-		if (state == QUIT)
-			_exit(0);
-		if (state != ASKED) {
-			(void)wait_while(&b->state, state, true);
-			continue;
-		}
-		atomic_store_explicit(&b->result, serve(b),
-				      memory_order_relaxed);
-		/* pairs with the acquire in finish_locked() */
-		atomic_store_explicit(&b->state, DONE, memory_order_release);
-		wake(&b->state);
-	}
+	while (serve_one(sock))
+		;
+	_exit(0);
 }
 
 /* ----------------------------------------------------------- the daemon */
@@ -165,6 +137,23 @@ static bool may_broker(void)
 	       (d[0].effective & (1u << CAP_SYS_ADMIN));
 }
 
+static int make_sockets(int *sock)
+{
+	const struct timeval second = { .tv_sec = 1 };
+	int r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
+		return -errno;
+	if (!setsockopt(sock[0], SOL_SOCKET, SO_RCVTIMEO, &second,
+			sizeof(second)) &&
+	    !setsockopt(sock[0], SOL_SOCKET, SO_SNDTIMEO, &second,
+			sizeof(second)))
+		return 0;
+	r = -errno;
+	fd_close_all(sock, 2);
+	return r;
+}
+
 int fuse_broker_start(struct fuse_broker **ret)
 {
 	struct fuse_broker *b;
@@ -176,73 +165,70 @@ int fuse_broker_start(struct fuse_broker **ret)
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
-	b->board = mmap(NULL, sizeof(*b->board), PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (b->board == MAP_FAILED) {
-		r = -errno;
+	r = make_sockets(b->sock);
+	if (r)
 		goto err_free;
-	}
 	b->pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 	if (b->pid == 0)
-		broker_main(b->board, parent);
+		broker_main(b->sock[1], parent);
 	if (b->pid < 0) {
 		r = -errno;
-		goto err_unmap;
+		goto err_close;
 	}
 	pthread_mutex_init(&b->lock, NULL);
 	*ret = b;
 	return 0;
 
-err_unmap:
-	munmap(b->board, sizeof(*b->board));
+err_close:
+	fd_close_all(b->sock, 2);
 err_free:
 	free(b);
 	return r;
 }
 
-/* Wait for what was asked last. Its result, or -EIO. */
-static int finish_locked(struct fuse_broker *b)
+static void look_after(struct fuse_broker *b)
 {
-	struct board *board = b->board;
+	if (waitpid(b->pid, NULL, WNOHANG) == b->pid)
+		b->dead = true;
+}
+
+static bool ask_locked(struct fuse_broker *b, enum verb verb, int dev_fd,
+		       uint32_t arg)
+{
+	const struct message m = { verb, dev_fd, arg };
 
 	while (!b->dead) {
-		/* pairs with the release in broker_main() */
-		uint32_t state = atomic_load_explicit(&board->state,
-						      memory_order_acquire);
+		if (send(b->sock[0], &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m))
+			return true;
+		if (errno != EAGAIN && errno != EINTR)
+			return false;
+		look_after(b);
+	}
+	return false;
+}
 
-		if (state != ASKED)
-			return atomic_load_explicit(&board->result,
-						    memory_order_relaxed);
-		if (wait_while(&board->state, ASKED, false) == -ETIMEDOUT &&
-		    waitpid(b->pid, NULL, WNOHANG) == b->pid)
-			b->dead = true;
+static int hear_locked(struct fuse_broker *b)
+{
+	int32_t result;
+
+	while (!b->dead) {
+		if (recv(b->sock[0], &result, sizeof(result), 0) ==
+		    sizeof(result))
+			return result;
+		if (errno != EAGAIN && errno != EINTR)
+			return -EIO;
+		look_after(b);
 	}
 	return -EIO;
 }
 
-static void ask_locked(struct fuse_broker *b, enum verb verb, int dev_fd,
-		       uint32_t arg)
-{
-	struct board *board = b->board;
-
-	atomic_store_explicit(&board->verb, verb, memory_order_relaxed);
-	atomic_store_explicit(&board->dev_fd, dev_fd, memory_order_relaxed);
-	atomic_store_explicit(&board->arg, arg, memory_order_relaxed);
-	/* pairs with the acquire in broker_main() */
-	atomic_store_explicit(&board->state, ASKED, memory_order_release);
-	wake(&board->state);
-}
-
 int fuse_broker_open(struct fuse_broker *b, int dev_fd, int file_fd)
 {
-	int r;
+	int r = -EIO;
 
 	pthread_mutex_lock(&b->lock);
-	r = finish_locked(b);
-	if (!b->dead) {
-		ask_locked(b, VERB_OPEN, dev_fd, (uint32_t)file_fd);
-		r = finish_locked(b);
-	}
+	if (ask_locked(b, VERB_OPEN, dev_fd, (uint32_t)file_fd))
+		r = hear_locked(b);
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
@@ -250,26 +236,24 @@ int fuse_broker_open(struct fuse_broker *b, int dev_fd, int file_fd)
 void fuse_broker_close(struct fuse_broker *b, int dev_fd, uint32_t id)
 {
 	pthread_mutex_lock(&b->lock);
-	(void)finish_locked(b);
-	if (!b->dead)
-		ask_locked(b, VERB_CLOSE, dev_fd, id);
+	(void)ask_locked(b, VERB_CLOSE, dev_fd, id);
 	pthread_mutex_unlock(&b->lock);
 }
 
 void fuse_broker_stop(struct fuse_broker *b)
 {
+	bool told;
+
 	if (!b)
 		return;
 	pthread_mutex_lock(&b->lock);
-	(void)finish_locked(b);
-	atomic_store_explicit(&b->board->state, QUIT, memory_order_release);
-	wake(&b->board->state);
+	told = ask_locked(b, VERB_QUIT, -1, 0);
 	pthread_mutex_unlock(&b->lock);
-	if (!b->dead) {
+	if (told && !b->dead) {
 		while (waitpid(b->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
 	pthread_mutex_destroy(&b->lock);
-	munmap(b->board, sizeof(*b->board));
+	fd_close_all(b->sock, 2);
 	free(b);
 }

@@ -11,7 +11,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define HDR_IN sizeof(struct fuse_in_header)
@@ -62,8 +64,33 @@ static int local_flags(const struct server_req *req, uint32_t flags)
 	return ret;
 }
 
+/*
+ * Does close(2) of a file here never fail, so that the client need not ask? On
+ * a local file system; and FLUSH is also how locks go, where we keep them.
+ */
+static bool needs_no_flush(const struct server_req *req, int fd)
+{
+	uint64_t agreed = atomic_load_explicit(&req->s->flags,
+					       memory_order_relaxed);
+	struct statfs sf;
+
+	if ((agreed & (FUSE_POSIX_LOCKS | FUSE_WRITEBACK_CACHE)) ||
+	    fstatfs(fd, &sf))
+		return false;
+	switch ((uint32_t)sf.f_type) {
+	case EXT4_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void fill_open(const struct server_req *req,
-		      const struct server_inode *ino, uint64_t fh,
+		      const struct server_inode *ino, int fd, uint64_t fh,
 		      struct fuse_open_out *out)
 {
 	uint32_t id = server_backing_get(req->s, ino);
@@ -76,6 +103,8 @@ static void fill_open(const struct server_req *req,
 	} else {
 		out->open_flags = server_open_flags(req->share, false);
 	}
+	if (needs_no_flush(req, fd))
+		out->open_flags |= FOPEN_NOFLUSH;
 }
 
 /* Flags that a second try may do without, when open(2) said @error. */
@@ -129,7 +158,7 @@ ssize_t server_op_open(struct server_req *req)
 		server_fd_drop(req->share, fd);
 		return r;
 	}
-	fill_open(req, req->inode, fh, out);
+	fill_open(req, req->inode, fd, fh, out);
 	return sizeof(*out);
 }
 
@@ -154,7 +183,7 @@ static ssize_t reply_created(struct server_req *req, int fd)
 		return r;
 	}
 	/* before the entry, which uses up our reference */
-	fill_open(req, ino, fh, out);
+	fill_open(req, ino, fd, fh, out);
 	r = server_entry(req, ino, &stx, entry);
 	if (r) {
 		if (server_handle_close(req->s, fh, false))
@@ -264,7 +293,6 @@ ssize_t server_op_release(struct server_req *req)
 	struct fuse_release_in in;
 
 	memcpy(&in, req->t->arg, sizeof(in));
-	server_locks_drop_handle(req->s, in.fh);
 	return server_handle_close(req->s, in.fh, false);
 }
 
@@ -426,7 +454,6 @@ ssize_t server_op_flush(struct server_req *req)
 	fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 3);
 	if (fd >= 0 && close(fd))
 		r = -errno;
-	server_locks_drop_owner(req->s, h->inode, in.lock_owner);
 	server_handle_put(h);
 	return r;
 }
