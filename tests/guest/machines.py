@@ -124,7 +124,8 @@ def build_initramfs(path, modules, programs):
             os.makedirs(f'{root}/{folder}')
         shutil.copy('/bin/busybox', root + '/bin/busybox')
         shutil.copy(os.environ['ORIEL_GUEST_OPS'], root + '/bin/guest_ops')
-        for name, target in (('init', '/init'), ('basic.sh', '/bin/basic.sh')):
+        for name, target in (('init', '/init'), ('basic.sh', '/bin/basic.sh'),
+                             ('guest_fio', '/bin/guest_fio')):
             shutil.copy(f'{HERE}/{name}', root + target)
             os.chmod(root + target, 0o755)
         add_modules(root, modules)
@@ -185,7 +186,8 @@ def uml_command(folder, socket, memory, programs):
 class Guest:
     """One that has come up; its share is not mounted yet."""
 
-    def __init__(self, machine, socket, memory='256M', programs=()):
+    def __init__(self, machine, socket, memory='256M', programs=(),
+                 reset=False):
         self.machine = machine
         self.console = ''   # all it ever said
         self.partial = b''
@@ -199,6 +201,8 @@ class Guest:
             else:
                 command, env = qemu_command(machine, self.folder, socket,
                                             memory, programs)
+            if reset:  # 'reboot' is one, not the end
+                command.remove('-no-reboot')
             self.command = command
             # UML's loader is found from where it is started.
             cwd = os.path.dirname(command[0]) if machine == 'uml' else None
@@ -262,7 +266,7 @@ class Guest:
     def finish(self, seconds=RUN_SECONDS):
         """(status, lines)"""
         lines = self.collect('@done', seconds)
-        return int(lines[-1].split()[1]), lines[:-1]
+        return int(lines[-1].split()[1]), [l for l in lines[:-1] if l]
 
     def run(self, line, seconds=RUN_SECONDS):
         """The lines that @line says; its status has to be 0."""

@@ -4,8 +4,10 @@ import re
 import signal
 import time
 
+import changes
 import machines
 import share as shares
+import together
 from machines import daemons
 
 DAX_WINDOW = '512M'
@@ -41,15 +43,19 @@ class Place:
         return guest
 
     def counts(self):
-        """{operation: how often}, from what the daemon says on SIGUSR1."""
+        """{operation: how often}"""
+        return {k: int(v) for k, v in re.findall(r'([A-Z_0-9]+)=(\d+)',
+                                                 self.report())}
+
+    def report(self):
+        """What the daemon says on SIGUSR1: two lines."""
         before = self.daemon.log().count(' operations:')
         self.daemon.process.send_signal(signal.SIGUSR1)
         for _ in range(600):
-            lines = [l for l in self.daemon.log().splitlines()
-                     if ' operations:' in l]
-            if len(lines) > before:
-                return {k: int(v) for k, v in
-                        re.findall(r'(\w+)=(\d+)', lines[-1])}
+            lines = self.daemon.log().splitlines()
+            ops = [i for i, l in enumerate(lines) if ' operations:' in l]
+            if len(ops) > before:
+                return '\n'.join(lines[ops[-1] - 1:ops[-1] + 1])
             time.sleep(0.1)
         raise AssertionError('no report on SIGUSR1:\n' + self.daemon.log())
 
@@ -113,8 +119,8 @@ def dax(machine, options, mapped):
         guest.mount(options)
         before = place.counts()
         said = guest.run('sha256sum in/big in/odd')
-        assert [l.split()[0] for l in said] == [
-            shares.sha256(place.put[n]) for n in ('big', 'odd')]
+        sums = [shares.sha256(place.put[n]) for n in ('big', 'odd')]
+        assert [l.split()[0] for l in said] == sums, said
         guest.run('dd if=in/text of=in/big bs=21 seek=1000 conv=notrunc '
                   '2>/dev/null && sync')
         want = bytearray(place.put['big'])
@@ -137,6 +143,18 @@ BY_NAME = {
     'qemu-virtiofsd': with_virtiofsd,
     'plain': with_orield('plain'),
     'uml': with_orield('uml'),
+    'locks': together.locks,
+    'programs': together.programs('plain', '', window=False),
+    'dax-programs': together.programs('dax', 'dax=always', window=True),
+    'dax-shared-page': together.shared_page,
+    'dax-resize': changes.resize(0),
+    'dax-resize-write': changes.resize(1),
+    'dax-growing': changes.growing,
+    'dax-second-life': changes.second_life,
+    'dax-small-window': changes.small_window,
+    'dax-many-ranges': changes.many_ranges,
+    'dax-own-window': changes.own_window,
+    'dax-sqlite': together.sqlite,
     'dax-never': dax('dax', 'dax=never', False),
     'dax-always': dax('dax', 'dax=always', True),
     'dax-always-old': dax('dax-old', 'dax=always', True),

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Guests with others at the same files: the host, a second guest; and guests
+that programs of a distribution run in."""
+import fcntl
+import mmap
+import os
+import sqlite3
+import subprocess
+import time
+
+import share as shares
+
+TURN_ROUNDS = 40
+SQL_ROWS = 150      # of each guest, a transaction each
+HOST_SECONDS = 120  # what the host waits for at most
+
+
+def wait_for_path(path, seconds=HOST_SECONDS):
+    until = time.monotonic() + seconds
+    while not os.path.exists(path):
+        assert time.monotonic() < until, f'no {path} within {seconds} s'
+        time.sleep(0.05)
+
+
+# ------------------------------------------------- one page, three players
+
+def host_turns(path, me, players, rounds):
+    """As guest_turns() of guest_maps.c."""
+    fd = os.open(path, os.O_RDWR)
+    page = mmap.mmap(fd, 8192)
+    os.close(fd)
+    until = time.monotonic() + HOST_SECONDS
+    for i in range(rounds):
+        turn = i * players + me
+        while int.from_bytes(page[:8], 'little') != turn:
+            assert time.monotonic() < until, f'turn {turn} does not come'
+            time.sleep(0.0002)
+        assert page[4096:] == shares.guest_pattern(turn, 0, 4096), turn
+        page[4096:] = shares.guest_pattern(turn + 1, 0, 4096)
+        page[:8] = (turn + 1).to_bytes(8, 'little')
+    page.close()
+
+
+def shared_page(place):
+    """MAP_SHARED of one file in two guests and on the host, in turns."""
+    place.serve_dax()
+    path = place.share + '/page'
+    with open(path, 'wb') as f:
+        f.write(bytes(4096) + shares.guest_pattern(0, 0, 4096))
+    guests = [place.boot('dax'), place.boot('dax-old')]
+    for i, guest in enumerate(guests):
+        guest.mount('dax=always')
+        guest.type(f'guest_ops turns page {i} 3 {TURN_ROUNDS}')
+    host_turns(path, 2, 3, TURN_ROUNDS)
+    for guest in guests:
+        status, said = guest.finish()
+        assert status == 0, said
+    last = 3 * TURN_ROUNDS
+    assert shares.read(path) == last.to_bytes(8, 'little') + \
+        bytes(4088) + shares.guest_pattern(last, 0, 4096)
+    assert not place.counts().get('READ', 0), place.counts()
+
+
+# ----------------------------------------------------------------- locks
+
+def try_lock_here(kind, path):
+    """'free' or 'busy', for a process of the host."""
+    take = fcntl.flock if kind == 'flock' else fcntl.lockf
+    with open(path, 'r+b') as f:
+        try:
+            take(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 'busy'
+    return 'free'
+
+
+def try_lock_there(guest, kind, name):
+    said = guest.run(f'guest_ops try-lock {kind} {name}')
+    return said[-1].split()[1]
+
+
+def held_by_host(guests, kind, path):
+    take = fcntl.flock if kind == 'flock' else fcntl.lockf
+    name = os.path.basename(path)
+    with open(path, 'r+b') as f:
+        take(f, fcntl.LOCK_EX)
+        for guest in guests:
+            assert try_lock_there(guest, kind, name) == 'busy', kind
+    for guest in guests:
+        assert try_lock_there(guest, kind, name) == 'free', kind
+
+
+def held_by_guest(place, holder, other, kind):
+    """Until the holder's program is killed."""
+    name = 'lock-' + kind
+    path = f'{place.share}/{name}'
+    holder.run(f'guest_ops hold-lock {kind} {name} & echo $! >/tmp/holder')
+    wait_for_path(path + '.held')
+    assert try_lock_here(kind, path) == 'busy', kind
+    assert try_lock_there(other, kind, name) == 'busy', kind
+    holder.run('kill $(cat /tmp/holder); wait $(cat /tmp/holder); true')
+    assert try_lock_there(other, kind, name) == 'free', kind
+    assert try_lock_here(kind, path) == 'free', kind
+    os.unlink(path + '.held')
+
+
+def held_by_the_dead(place, holder, other, kind):
+    """A guest that is cut off gives back what it held."""
+    name = 'lock-' + kind
+    holder.run(f'guest_ops hold-lock {kind} {name} & true')
+    wait_for_path(f'{place.share}/{name}.held')
+    assert try_lock_there(other, kind, name) == 'busy', kind
+    holder.close()
+    until = time.monotonic() + HOST_SECONDS
+    while try_lock_there(other, kind, name) == 'busy':
+        assert time.monotonic() < until, f'{kind} of a dead guest stays'
+        time.sleep(0.2)
+
+
+def locks(place):
+    place.serve()
+    guests = [place.boot('plain'), place.boot('uml')]
+    for guest in guests:
+        guest.mount()
+    for kind in ('flock', 'posix'):
+        path = f'{place.share}/lock-{kind}'
+        with open(path, 'wb'):
+            pass
+        held_by_host(guests, kind, path)
+        held_by_guest(place, guests[0], guests[1], kind)
+        held_by_guest(place, guests[1], guests[0], kind)
+    held_by_the_dead(place, guests[0], guests[1], 'posix')
+
+
+# -------------------------------------------------------------- programs
+
+def sqlite(place):
+    """WAL mode wants one memory for all who have the database open: it works
+    across guests with DAX only."""
+    place.serve_dax()
+    machines = ('dax', 'dax')
+    guests = [place.boot(m, programs=[['sqlite3']]) for m in machines]
+    for guest in guests:
+        guest.mount('dax=always')
+    said = guests[0].run(
+        'sqlite3 base.db "PRAGMA journal_mode=WAL; '
+        'CREATE TABLE t(who INT, n INT, data TEXT);"')
+    assert said[-1] == 'wal', said
+    for i, guest in enumerate(guests):
+        guest.run(f'n=0; while [ $n -lt {SQL_ROWS} ]; do echo "INSERT INTO t '
+                  f'VALUES({i}, $n, hex(randomblob(100)));"; n=$((n+1)); '
+                  'done >/tmp/rows')
+    for guest in guests:
+        guest.type('sqlite3 -bail -cmd ".timeout 100000" base.db '
+                   '".read /tmp/rows"')
+    for guest in guests:
+        status, said = guest.finish()
+        assert status == 0, said
+    for guest in guests:
+        said = guest.run('sqlite3 -cmd ".timeout 100000" base.db '
+                         '"PRAGMA integrity_check; SELECT count(*) FROM t;"')
+        assert said[-2:] == ['ok', str(2 * SQL_ROWS)], said
+    # With the files as they are, the host agrees.
+    base = sqlite3.connect(place.share + '/base.db', timeout=100)
+    try:
+        assert base.execute('PRAGMA integrity_check').fetchall() == [('ok',)]
+        rows = base.execute('SELECT who, count(DISTINCT n) FROM t '
+                            'GROUP BY who ORDER BY who').fetchall()
+        assert rows == [(0, SQL_ROWS), (1, SQL_ROWS)], rows
+    finally:
+        base.close()
+    assert place.counts().get('SETUPMAPPING', 0) >= 3
+
+
+def make_repository(path):
+    """A repository with 40 commits over a few hundred files."""
+    def git(*args):
+        subprocess.run(['git', '-C', path, '-c', 'user.name=t', '-c',
+                        'user.email=t@t', *args], check=True,
+                       stdout=subprocess.DEVNULL)
+    os.makedirs(path)
+    git('init', '-q')
+    for i in range(40):
+        for j in range(8):
+            with open(f'{path}/f{i * 5 % 37}-{j}', 'w') as f:
+                f.write(''.join(f'{i} {j} {k * i}\n' for k in range(200)))
+        git('add', '.')
+        git('commit', '-q', '-m', f'commit {i}')
+
+
+GIT = ['git', '/usr/bin/git-upload-pack', '/usr/lib/git-core/git',
+       '/usr/lib/git-core/git-upload-pack']
+
+
+def programs(machine, options, *, window):
+    def scenario(place):
+        if window:
+            place.serve_dax()
+        else:
+            place.serve()
+        make_repository(place.share + '/repo')
+        guest = place.boot(machine, memory='384M', programs=[GIT, ['fio']])
+        guest.mount(options)
+        # As root on files of another owner: git asks to be told.
+        guest.run('git config --global --add safe.directory "*"')
+        guest.run('git clone -q --no-hardlinks /mnt/repo /mnt/clone 2>&1')
+        guest.run('git -C clone fsck --full --strict 2>&1')
+        guest.run('echo more >>clone/more && git -C clone add more && '
+                  'git -C clone -c user.name=t -c user.email=t@t '
+                  'commit -q -m more && git -C clone repack -adq')
+        guest.run('guest_fio')
+        subprocess.run(['git', '-C', place.share + '/clone', 'fsck', '--full',
+                        '--strict'], check=True)
+        log = subprocess.run(['git', '-C', place.share + '/clone', 'log',
+                              '--format=%s'], check=True, text=True,
+                             capture_output=True).stdout.split('\n')
+        assert log[:2] == ['more', 'commit 39'] and len(log) == 42, log
+    return scenario
