@@ -170,7 +170,13 @@ static int make_backend(struct client *c, int sock)
 		.guest_window_bytes = c->d->guest_window ?
 				opt->guest_window_bytes : 0,
 		.poll_ns = opt->poll_us * NS_PER_US,
-		.mem_slots = true,
+		/*
+		 * With these, QEMU 11.1 drops its mappings when the device is
+		 * reset, and at the next start dereferences what it has
+		 * forgotten: a guest's reboot would end it. Liboriel does
+		 * without.
+		 */
+		.mem_slots = !c->d->guest_window,
 		.ops = &backend_ops,
 		.ctx = c,
 	};

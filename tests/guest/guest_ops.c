@@ -339,7 +339,6 @@ static const struct command {
 	{ "hold-lock", guest_hold_lock },
 	{ "turns", guest_turns },
 	{ "hammer", guest_hammer },
-	{ "self-io", guest_self_io },
 	{ "bench", guest_bench },
 };
 

@@ -31,7 +31,6 @@ int guest_try_lock(int argc, char **argv);
 int guest_hold_lock(int argc, char **argv);
 int guest_turns(int argc, char **argv);   /* guest_maps.c */
 int guest_hammer(int argc, char **argv);
-int guest_self_io(int argc, char **argv);
 int guest_bench(int argc, char **argv);   /* guest_bench.c */
 
 #endif

@@ -193,6 +193,7 @@ class Guest:
         self.partial = b''
         self.pending = []   # lines that came behind what was waited for
         self.folder = tempfile.mkdtemp(prefix='oriel-vm-')
+        self.errors = open(self.folder + '/stderr', 'w+b')
         self.process = None
         try:
             if machine == 'uml':
@@ -209,7 +210,7 @@ class Guest:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env={**os.environ, **env}, bufsize=0,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT)
+                stderr=self.errors)
             self.kernel = self.wait_for('@ready', BOOT_SECONDS)[1]
         except BaseException:
             self.close()
@@ -218,6 +219,8 @@ class Guest:
     def failed(self, why):
         print(' '.join(self.command))
         print(self.console[-6000:])
+        self.errors.seek(0)
+        print(self.errors.read()[-2000:].decode(errors='replace'))
         return AssertionError(f'guest {self.machine}: {why}')
 
     def read_lines(self, seconds):
@@ -310,4 +313,5 @@ class Guest:
             self.process.stdin.close()
             self.process.stdout.close()
             self.process = None
+        self.errors.close()
         shutil.rmtree(self.folder, ignore_errors=True)
