@@ -36,6 +36,37 @@ struct worker {
 	unsigned index;
 };
 
+/* An answer goes back by the descriptor from which the request came. */
+struct kept {
+	int fd;
+};
+
+static __thread int current_fd = -1;
+
+static void *mount_keep(void *ctx, unsigned queue)
+{
+	struct kept *k = malloc(sizeof(*k));
+
+	if (k)
+		k->fd = current_fd;
+	return k;
+}
+
+static void mount_answer(void *ctx, void *token, const void *data, size_t len)
+{
+	struct kept *k = token;
+	int r = fuse_dev_write(k->fd, data, len);
+
+	if (r)
+		log_debug("mount: an answer was refused: %s", strerror(-r));
+	free(k);
+}
+
+static const struct server_later_ops later_ops = {
+	.keep = mount_keep,
+	.answer = mount_answer,
+};
+
 /* 0, or the end. */
 static int serve_one(struct worker *w, unsigned char *buf)
 {
@@ -48,7 +79,10 @@ static int serve_one(struct worker *w, unsigned char *buf)
 	if (n <= 0)
 		return (int)n;
 	out.iov_len = (size_t)n;
+	current_fd = fd;
 	n = server_session_handle(w->m->session, w->index, &out, 1, &in, 1);
+	if (n == SERVER_LATER)
+		return 0;
 	if (n <= 0)
 		return (int)n;
 	r = fuse_dev_write(fd, in.iov_base, (size_t)n);
@@ -141,6 +175,7 @@ int orield_mount_start(struct orield_mount *m, struct server_share *share)
 	const struct server_session_config cfg = {
 		.backing_ops = m->broker ? &backing_ops : NULL,
 		.backing_ctx = m,
+		.later_ops = &later_ops,
 	};
 	int r;
 

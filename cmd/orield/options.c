@@ -122,6 +122,10 @@ static int check_users(struct orield_options *opt, struct orield_error *err)
 				   " say who is 0 inside: the daemon is");
 	if (maps)
 		opt->sandbox = ORIELD_SANDBOX_NAMESPACE;
+	if ((!server_ids_empty(&opt->uids) || !server_ids_empty(&opt->gids)) &&
+	    option_hide_acls(opt))
+		return orield_fail(err, -EINVAL, "--xattrmap: one rule less,"
+				   " with --translate-uid and -gid");
 	return 0;
 }
 

@@ -72,6 +72,10 @@ orield_set_fn option_set_file_handles, option_set_passthrough;
 orield_set_fn option_set_xattrmap;
 orield_set_fn option_set_o;
 
+/* Access lists hold numbers of users that nobody translates: a first rule that
+ * refuses and hides them. */
+ORIEL_MUST_CHECK int option_hide_acls(struct orield_options *opt);
+
 /* True: @name was --help or the like; printed. */
 bool option_print(const char *name);
 

@@ -21,8 +21,8 @@ static const struct spelling spellings[] = {
 	{ "debug", NULL, NULL },
 	{ "auto_unmount", NULL, NULL },
 	{ "no_writeback", NULL, NULL },
-	{ "no_posix_lock", NULL, NULL },
-	{ "no_flock", NULL, NULL },
+	{ "no_posix_lock", "no-posix-lock", NULL },
+	{ "no_flock", "no-flock", NULL },
 	{ "no_allow_direct_io", NULL, NULL },
 	{ "readdirplus", NULL, NULL },
 	{ "no_posix_acl", NULL, NULL },
@@ -30,8 +30,8 @@ static const struct spelling spellings[] = {
 	{ "no_announce_submounts", NULL, NULL },
 	{ "no_readdirplus", "no-readdirplus", NULL },
 	{ "no_killpriv_v2", "no-killpriv-v2", NULL },
-	{ "flock", NULL, "locks are the client's own; leave it out" },
-	{ "posix_lock", NULL, "locks are the client's own; leave it out" },
+	{ "flock", NULL, NULL },
+	{ "posix_lock", NULL, NULL },
 	{ "norace", NULL, "leave it out" },
 };
 

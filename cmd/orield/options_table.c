@@ -57,6 +57,9 @@ const struct option_row option_rows[] = {
 	{ "killpriv-v2", NO_FLAG(no_killpriv),
 	  "the client says when set-uid bits go (default)" },
 	{ "no-killpriv-v2", FLAG(no_killpriv), "they go with every write" },
+	{ "no-posix-lock", FLAG(no_posix_locks),
+	  "fcntl locks are each client's own (default: real ones)" },
+	{ "no-flock", FLAG(no_flock), "the same for flock" },
 	{ "inode-file-handles", SET("never", option_set_file_handles),
 	  "files that a client knows are held open" },
 

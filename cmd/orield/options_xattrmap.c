@@ -143,3 +143,31 @@ int option_set_xattrmap(struct orield_options *opt, const char *arg,
 	opt->xattr = true;
 	return 0;
 }
+
+int option_hide_acls(struct orield_options *opt)
+{
+	static const char acl[] = "system.posix_acl_";
+	struct server_xattrmap *map = opt->xattrmap;
+
+	if (!map) {
+		map = calloc(1, sizeof(*map));
+		if (!map)
+			return -ENOMEM;
+		map->n = 1;
+		map->rule[0].kind = SERVER_XATTR_OK;
+		map->rule[0].client = map->rule[0].server = true;
+		opt->xattrmap = map;
+	}
+	if (map->n == SERVER_XATTR_RULES)
+		return -ENOSPC;
+	memmove(&map->rule[1], &map->rule[0], map->n * sizeof(map->rule[0]));
+	map->n++;
+	map->rule[0] = (struct server_xattr_rule){
+		.kind = SERVER_XATTR_UNSUPPORTED,
+		.client = true,
+		.server = true,
+	};
+	strcpy(map->rule[0].key, acl);
+	strcpy(map->rule[0].prepend, acl);
+	return 0;
+}

@@ -86,6 +86,8 @@ struct orield_options {
 	bool no_readdirplus;
 	bool writeback;
 	bool no_killpriv;
+	bool no_posix_locks;
+	bool no_flock;
 	bool preserve_noatime;
 	bool own_timeout;
 	uint32_t timeout_s; /* own_timeout: instead of what cache says */

@@ -69,10 +69,36 @@ static int client_handle(void *ctx, unsigned queue, struct ring_chain *chain,
 					  chain->iov + chain->n_out,
 					  chain->n_in);
 
+	if (ORIEL_UNLIKELY(n == SERVER_LATER))
+		return VHOST_LATER;
 	if (n < 0)
 		return (int)n;
 	*ret_written = (uint32_t)n;
 	return 0;
+}
+
+static void *client_keep(void *ctx, unsigned queue)
+{
+	struct client *c = ctx;
+
+	return vhost_backend_keep(c->be, queue);
+}
+
+static void client_answer(void *ctx, void *token, const void *data, size_t len)
+{
+	vhost_backend_answer(token, data, len);
+}
+
+static const struct server_later_ops later_ops = {
+	.keep = client_keep,
+	.answer = client_answer,
+};
+
+static void client_cancel(void *ctx, bool begin)
+{
+	struct client *c = ctx;
+
+	server_session_cancel(c->session, begin);
 }
 
 static void client_reset(void *ctx)
@@ -92,6 +118,7 @@ static void client_thread_start(void *ctx, unsigned queue)
 static const struct vhost_backend_ops backend_ops = {
 	.handle = client_handle,
 	.thread_start = client_thread_start,
+	.cancel = client_cancel,
 	.reset = client_reset,
 };
 
@@ -193,6 +220,8 @@ static int client_start(struct daemon *d, int sock)
 		.window_bytes = d->opt->window_bytes,
 		.window_ops = &window_ops,
 		.window_ctx = c,
+		.later_ops = &later_ops,
+		.later_ctx = c,
 	};
 	int r;
 

@@ -18,6 +18,7 @@
  *   backing_lock       which files the client's kernel reads and writes
  *                      itself; held while an id is asked for
  *   handle->dir_lock   position of an open directory
+ *   session->lock_lock the session's owners of locks, and who waits
  *   session->lock      the session's tables of nodes and handles
  *   share->lock        the share's inodes by (dev, ino, mount)
  *
@@ -86,6 +87,7 @@ struct server_counters {
 	_Atomic uint64_t handles;
 	_Atomic uint64_t mappings;
 	_Atomic uint64_t sessions;
+	_Atomic uint64_t waits; /* for locks, each with a thread */
 	_Atomic uint64_t requests;
 	_Atomic uint64_t ops[64];
 };
@@ -138,6 +140,13 @@ struct server_session {
 	uint64_t next_fh;
 	pthread_mutex_t map_lock;
 	struct itree maps;
+	pthread_mutex_t lock_lock;    /* the rest; see op_lock.c */
+	pthread_cond_t wait_ended;
+	struct list lock_owners;
+	struct list waits;
+	int no_waits;                 /* > 0: none may begin */
+	uint64_t early[16];           /* requests interrupted too early */
+	unsigned early_next;
 };
 
 /* Buffers and credentials of one serving thread. */
@@ -162,6 +171,7 @@ struct server_req {
 	struct server_share *share;
 	struct server_thread *t;
 	struct fuse_in_header hdr;  /* checked: len covers header and arg */
+	unsigned queue;
 	size_t arg_len;             /* bytes in t->arg */
 	size_t data_len;            /* of WRITE, behind the arguments */
 	struct server_inode *inode; /* of hdr.nodeid, where the op names one */
@@ -277,6 +287,16 @@ ORIEL_MUST_CHECK int server_map_remove(struct server_session *s, uint64_t off,
 void server_maps_clear(struct server_session *s, bool tell);
 bool server_has_window(const struct server_session *s);
 
+/* op_lock.c */
+void server_locks_init(struct server_session *s);
+/* All waits end, all POSIX locks go. */
+void server_locks_clear(struct server_session *s);
+void server_locks_done(struct server_session *s);
+void server_locks_drop_handle(struct server_session *s, uint64_t fh);
+/* The locks of one owner on one file: it has closed it. */
+void server_locks_drop_owner(struct server_session *s,
+			     const struct server_inode *ino, uint64_t owner);
+
 /* session.c, names.c: arguments */
 ORIEL_MUST_CHECK int server_arg_name(const struct server_req *req, size_t *pos,
 				     const char **ret);
@@ -320,6 +340,8 @@ server_op_fn server_op_opendir, server_op_readdir, server_op_readdirplus;
 server_op_fn server_op_releasedir, server_op_fsyncdir;
 server_op_fn server_op_setxattr, server_op_getxattr, server_op_listxattr;
 server_op_fn server_op_removexattr;
+server_op_fn server_op_getlk, server_op_setlk, server_op_setlkw;
+server_op_fn server_op_interrupt;
 server_op_fn server_op_setupmapping, server_op_removemapping;
 
 #endif

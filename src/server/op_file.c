@@ -293,6 +293,7 @@ ssize_t server_op_release(struct server_req *req)
 	struct fuse_release_in in;
 
 	memcpy(&in, req->t->arg, sizeof(in));
+	server_locks_drop_handle(req->s, in.fh);
 	return server_handle_close(req->s, in.fh, false);
 }
 
@@ -454,6 +455,7 @@ ssize_t server_op_flush(struct server_req *req)
 	fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 3);
 	if (fd >= 0 && close(fd))
 		r = -errno;
+	server_locks_drop_owner(req->s, h->inode, in.lock_owner);
 	server_handle_put(h);
 	return r;
 }

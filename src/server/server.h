@@ -38,6 +38,8 @@ struct server_share_config {
 	int proc_fd;      /* /proc/self/fd of this process, opened before any
 			     sandbox closed; dup'ed */
 	bool readonly;
+	bool no_posix_locks; /* they are each client's own affair */
+	bool no_flock;
 	bool xattr;
 	enum server_cache cache;
 	uint64_t dax_min_bytes; /* smaller files are not FUSE_ATTR_DAX */
@@ -92,9 +94,25 @@ struct server_backing_ops {
 	void (*close)(void *ctx, uint32_t id);
 };
 
+/*
+ * Requests that are answered later, from a thread of the server's own. NULL as
+ * a whole: none is, and waiting for a lock is refused with -EAGAIN.
+ */
+struct server_later_ops {
+	/* From within server_session_handle(), which will return SERVER_LATER:
+	 * keep the request. A token, or NULL if it cannot be. */
+	void *(*keep)(void *ctx, unsigned queue);
+	/* Its whole answer. Any thread; uses the token up. */
+	void (*answer)(void *ctx, void *token, const void *data, size_t len);
+};
+
+#define SERVER_LATER ((ssize_t)-(1 << 20)) /* no errno */
+
 struct server_session_config {
 	const struct server_backing_ops *backing_ops; /* NULL: none */
 	void *backing_ctx;
+	const struct server_later_ops *later_ops;
+	void *later_ctx;
 	uint64_t window_bytes; /* 0: none */
 	const struct server_window_ops *window_ops;
 	void *window_ctx;
@@ -114,10 +132,17 @@ void server_session_free(struct server_session *s);
 void server_session_reset(struct server_session *s);
 
 /*
+ * Between @begin and its end no request is kept; when the call for @begin
+ * returns, all that were have been answered. Nests. Any thread.
+ */
+void server_session_cancel(struct server_session *s, bool begin);
+
+/*
  * Serve one FUSE request: @out (n_out pieces, readable, in the client's memory:
  * copied once, then checked) to @in (n_in pieces, writable). Returns the bytes
- * written to @in (0 for FORGET), or -EPROTO when the request is too broken to
- * be answered (no whole header, no room for a reply header).
+ * written to @in (0 for FORGET), SERVER_LATER (see above), or -EPROTO when the
+ * request is too broken to be answered (no whole header, no room for a reply
+ * header).
  */
 ssize_t server_session_handle(struct server_session *s, unsigned queue,
 			      const struct iovec *out, unsigned n_out,

@@ -79,7 +79,11 @@ static const struct op ops[] = {
 	[FUSE_ACCESS] = { server_op_access, ARG(access_in), 0, OP_NODE },
 	[FUSE_CREATE] = { server_op_create, ARG(create_in) + 1,
 			  ENTRY + OPENED, OP_NODE | OP_CHANGE },
-	[FUSE_INTERRUPT] = { NULL, 0, 0, OP_NO_REPLY },
+	[FUSE_INTERRUPT] = { server_op_interrupt, ARG(interrupt_in), 0,
+			     OP_NO_REPLY },
+	[FUSE_GETLK] = { server_op_getlk, ARG(lk_in), ARG(lk_out), 0 },
+	[FUSE_SETLK] = { server_op_setlk, ARG(lk_in), 0, 0 },
+	[FUSE_SETLKW] = { server_op_setlkw, ARG(lk_in), 0, 0 },
 	[FUSE_DESTROY] = { server_op_destroy, 0, 0, 0 },
 	[FUSE_BATCH_FORGET] = { server_op_batch_forget, ARG(batch_forget_in),
 				0, OP_NO_REPLY },
@@ -284,7 +288,7 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 {
 	struct server_req req = {
 		.s = s, .share = s->share, .out = out, .n_out = n_out,
-		.in = in, .n_in = n_in,
+		.in = in, .n_in = n_in, .queue = queue,
 	};
 	const struct op *op = &unknown_op;
 	ssize_t r;
@@ -302,6 +306,8 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 		r = -ENOMEM;
 	else
 		r = run_op(&req, op, server_iov_len(out, n_out));
+	if (ORIEL_UNLIKELY(r == SERVER_LATER))
+		return r;
 	return op->flags & OP_NO_REPLY ? 0 : reply(&req, r);
 }
 
@@ -334,6 +340,7 @@ int server_session_new(struct server_share *sh,
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->map_lock, NULL);
 	itree_init(&s->maps);
+	server_locks_init(s);
 	atomic_fetch_add_explicit(&sh->n.sessions, 1, memory_order_relaxed);
 	*ret = s;
 	return 0;
@@ -352,6 +359,7 @@ static void clear(struct server_session *s, bool tell)
 	atomic_store_explicit(&s->ready, false, memory_order_relaxed);
 	atomic_store_explicit(&s->flags, 0, memory_order_relaxed);
 	server_maps_clear(s, tell);
+	server_locks_clear(s);
 	server_handles_clear(s);
 	server_backings_clear(s);
 	server_nodes_clear(s);
@@ -371,6 +379,7 @@ void server_session_free(struct server_session *s)
 	hash_table_done(&s->handles);
 	hash_table_done(&s->nodes);
 	pthread_mutex_destroy(&s->backing_lock);
+	server_locks_done(s);
 	pthread_mutex_destroy(&s->map_lock);
 	pthread_mutex_destroy(&s->lock);
 	atomic_fetch_sub_explicit(&s->share->n.sessions, 1,
@@ -415,6 +424,10 @@ static uint64_t agree(const struct server_session *s,
 		offered |= FUSE_WIRE_PASSTHROUGH;
 	if (cfg->allow_mmap)
 		offered |= FUSE_WIRE_DIRECT_IO_ALLOW_MMAP;
+	if (s->cfg.later_ops && !cfg->no_posix_locks)
+		offered |= FUSE_POSIX_LOCKS;
+	if (s->cfg.later_ops && !cfg->no_flock)
+		offered |= FUSE_FLOCK_LOCKS;
 	if (cfg->no_killpriv)
 		offered &= ~(uint64_t)FUSE_HANDLE_KILLPRIV_V2;
 	return wanted & offered;

@@ -19,12 +19,19 @@
 #include "ring/ring_device.h"
 
 struct vhost_backend; /* opaque */
+struct vhost_later;   /* opaque: a request to be answered later */
+
+/* What handle() returns for a chain that vhost_backend_keep() has taken. */
+#define VHOST_LATER 1
+/* Most bytes of such an answer. */
+#define VHOST_LATER_MAX 128u
 
 struct vhost_backend_ops {
 	/*
 	 * Handle one chain of queue @queue (0: hiprio), on that queue's thread.
-	 * Fill the writable part, set *@ret_written. A negative return means the
-	 * driver broke the protocol: the queue is stopped.
+	 * Fill the writable part, set *@ret_written and return 0; or keep the
+	 * chain and return VHOST_LATER. A negative return means the driver broke
+	 * the protocol: the queue is stopped.
 	 */
 	int (*handle)(void *ctx, unsigned queue, struct ring_chain *chain,
 		      uint32_t *ret_written);
@@ -33,6 +40,12 @@ struct vhost_backend_ops {
 	 */
 	void (*thread_start)(void *ctx, unsigned queue);
 	void (*thread_stop)(void *ctx, unsigned queue);
+	/*
+	 * A queue is about to stop (@begin) or has: every chain that was kept
+	 * must be answered before the first returns, and none may be kept until
+	 * the second. Main thread; may be NULL where nothing is kept.
+	 */
+	void (*cancel)(void *ctx, bool begin);
 	/*
 	 * The front end has reset the device or gone: no queue is running. All
 	 * SHMEM mappings are already considered gone by the front end.
@@ -74,6 +87,20 @@ void vhost_backend_free(struct vhost_backend *be);
 bool vhost_backend_has_shmem(const struct vhost_backend *be);
 /* Is the front end liboriel (VHOST_USER_PF_ORIEL)? */
 bool vhost_backend_is_oriel(const struct vhost_backend *be);
+
+/*
+ * From within handle(), on queue @queue's thread: the chain that is being
+ * handled is going to be answered later, handle() will return VHOST_LATER. NULL
+ * (no memory; room for the answer in too many pieces): it is not.
+ */
+struct vhost_later *vhost_backend_keep(struct vhost_backend *be,
+				       unsigned queue);
+/*
+ * Answer it with @len (at most VHOST_LATER_MAX) bytes, which are copied; @l is
+ * used up. Any thread; does not wait. Also after the queue has stopped, but not
+ * after vhost_backend_free().
+ */
+void vhost_backend_answer(struct vhost_later *l, const void *data, size_t len);
 
 /*
  * Ask the front end to map [@fd_off, @fd_off + @len) of @fd at @shm_off of the

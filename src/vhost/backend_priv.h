@@ -6,6 +6,7 @@
  *   backend_msgs.c     one handler a message, in a table with its shape
  *   backend_mem.c      the memory table
  *   backend_queue.c    starting, running and stopping queue threads
+ *   backend_later.c    requests that are answered later
  *   backend_channel.c  SHMEM_MAP and SHMEM_UNMAP over the back-end channel
  *
  * Threads: "main" is the one inside vhost_backend_run(). It alone changes the
@@ -15,7 +16,8 @@
  * is marked busy instead. So main never waits for the front end, and the one thing
  * main does wait for, the end of a queue thread, first cancels such a wait.
  *
- * Locks, none taken inside another: mem_lock, chan.lock, vq.call_lock.
+ * Locks, none taken inside another: mem_lock, chan.lock, vq.call_lock,
+ * vq.later_lock.
  */
 #ifndef ORIEL_VHOST_BACKEND_PRIV_H
 #define ORIEL_VHOST_BACKEND_PRIV_H
@@ -23,6 +25,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/list.h"
 #include "base/spin.h"
 #include "vhost/backend.h"
 #include "vhost/vhost_msg.h"
@@ -68,6 +71,11 @@ struct vhost_vq {
 	struct spin_habit habit;
 	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
 	struct ring_chain *chain; /* the one being handled */
+	struct mem_map *handling_mem; /* the map it lies in */
+
+	pthread_mutex_t later_lock;
+	struct list answers; /* of kept requests; guarded by later_lock */
+	_Atomic bool has_answers;
 };
 
 /* The back-end channel. */
@@ -153,6 +161,12 @@ bool vq_fd_is_usable(int fd);
 ORIEL_MUST_CHECK int vq_set_call(struct vhost_vq *vq, int fd);
 ORIEL_MUST_CHECK int vq_set_err(struct vhost_vq *vq, int fd);
 void vq_set_kick(struct vhost_vq *vq, int fd);
+
+void vq_wake(struct vhost_vq *vq);
+
+/* backend_later.c: on the queue's thread, and when there is none. */
+unsigned vq_take_answers(struct vhost_vq *vq); /* how many were pushed */
+void vq_drop_answers(struct vhost_vq *vq);
 
 /* backend_channel.c */
 ORIEL_MUST_CHECK int chan_init(struct vhost_channel *c, uint64_t poll_ns);

@@ -47,7 +47,7 @@ static bool is_stopping(const struct vhost_vq *vq)
 	return atomic_load_explicit(&vq->stop, memory_order_relaxed);
 }
 
-static void wake(struct vhost_vq *vq)
+void vq_wake(struct vhost_vq *vq)
 {
 	const uint64_t one = 1;
 	ssize_t n = write(vq->wake_fd, &one, sizeof(one));
@@ -109,7 +109,7 @@ static void vq_broken(struct vhost_vq *vq, const char *why)
 }
 
 /* One chain: 1 handled, 0 none there, -EPROTO (reported). */
-static int vq_one(struct vhost_vq *vq, const struct mem_map *mem)
+static int vq_one(struct vhost_vq *vq, struct mem_map *mem)
 {
 	const struct vhost_backend_config *cfg = &vq->be->cfg;
 	const char *why = "bad descriptors";
@@ -120,12 +120,15 @@ static int vq_one(struct vhost_vq *vq, const struct mem_map *mem)
 		return 0;
 	if (r > 0) {
 		why = "a request no driver may send";
+		vq->handling_mem = mem;
 		r = cfg->ops->handle(cfg->ctx, vq->index, vq->chain, &written);
 	}
 	if (r < 0) {
 		vq_broken(vq, why);
 		return -EPROTO;
 	}
+	if (ORIEL_UNLIKELY(r == VHOST_LATER))
+		return 1;
 	ring_device_push(&vq->dev, vq->chain->head, written);
 	if (ring_device_needs_call(&vq->dev))
 		vq_call(vq);
@@ -177,7 +180,9 @@ static bool vq_spin(struct vhost_vq *vq)
 
 	spin_begin(&w, &vq->habit, vq->be->cfg.poll_ns);
 	do {
-		more = ring_device_has_avail(&vq->dev) || is_stopping(vq);
+		more = ring_device_has_avail(&vq->dev) || is_stopping(vq) ||
+		       atomic_load_explicit(&vq->has_answers,
+					    memory_order_relaxed);
 	} while (!more && spin_step(&w));
 	spin_end(&w);
 	return more;
@@ -221,6 +226,13 @@ static int vq_sleep(struct vhost_vq *vq)
 	return err;
 }
 
+/* Give back what was answered from elsewhere. */
+static void give_answers(struct vhost_vq *vq)
+{
+	if (vq_take_answers(vq) && ring_device_needs_call(&vq->dev))
+		vq_call(vq);
+}
+
 static void vq_loop(struct vhost_vq *vq)
 {
 	const bool spins = vq->index != 0 && vq->be->cfg.poll_ns;
@@ -234,6 +246,7 @@ static void vq_loop(struct vhost_vq *vq)
 		    atomic_exchange_explicit(&vq->recall, false,
 					     memory_order_acquire))
 			vq_call(vq);
+		give_answers(vq);
 		n = vq_batch(vq);
 		if (n < 0)
 			return;
@@ -247,6 +260,7 @@ static void vq_loop(struct vhost_vq *vq)
 		if (vq_sleep(vq))
 			return;
 	}
+	give_answers(vq);
 }
 
 static void *vq_thread(void *arg)
@@ -273,6 +287,8 @@ int vq_init(struct vhost_backend *be, unsigned i)
 	if (vq->wake_fd < 0)
 		return -errno;
 	pthread_mutex_init(&vq->call_lock, NULL);
+	pthread_mutex_init(&vq->later_lock, NULL);
+	list_init(&vq->answers);
 	vq->chain = malloc(sizeof(*vq->chain));
 	return vq->chain ? 0 : -ENOMEM;
 }
@@ -283,6 +299,8 @@ void vq_done(struct vhost_vq *vq)
 		return; /* vq_init() was not reached, or it failed */
 	vq_reset(vq);
 	fd_close(&vq->wake_fd);
+	vq_drop_answers(vq);
+	pthread_mutex_destroy(&vq->later_lock);
 	pthread_mutex_destroy(&vq->call_lock);
 	free(vq->chain);
 }
@@ -407,7 +425,7 @@ static void stop_begin(struct vhost_vq *vq)
 	if (!vq->running)
 		return;
 	atomic_store_explicit(&vq->stop, true, memory_order_relaxed);
-	wake(vq);
+	vq_wake(vq);
 }
 
 /* Join, and interrupt it if it does not come. */
@@ -436,30 +454,46 @@ static void stop_end(struct vhost_vq *vq)
 		return;
 	join(vq);
 	vq->running = false;
+	vq_drop_answers(vq);
 	vq->base = vq->dev.last_avail;
 	unwake(vq);
 	mem_map_unref(vq->ring_mem);
 	vq->ring_mem = NULL;
 }
 
+/* Between the two nobody waits for the front end or for anything kept. */
+static void cancel_begin(struct vhost_backend *be)
+{
+	chan_cancel_begin(&be->chan);
+	if (be->cfg.ops->cancel)
+		be->cfg.ops->cancel(be->cfg.ctx, true);
+}
+
+static void cancel_end(struct vhost_backend *be)
+{
+	if (be->cfg.ops->cancel)
+		be->cfg.ops->cancel(be->cfg.ctx, false);
+	chan_cancel_end(&be->chan);
+}
+
 void vq_stop(struct vhost_vq *vq)
 {
 	if (!vq->running)
 		return;
-	chan_cancel_begin(&vq->be->chan);
+	cancel_begin(vq->be);
 	stop_begin(vq);
 	stop_end(vq);
-	chan_cancel_end(&vq->be->chan);
+	cancel_end(vq->be);
 }
 
 void be_stop_all(struct vhost_backend *be)
 {
-	chan_cancel_begin(&be->chan);
+	cancel_begin(be);
 	for (unsigned i = 0; i < be->n_queues; i++)
 		stop_begin(&be->vqs[i]);
 	for (unsigned i = 0; i < be->n_queues; i++)
 		stop_end(&be->vqs[i]);
-	chan_cancel_end(&be->chan);
+	cancel_end(be);
 }
 
 bool vq_fd_is_usable(int fd)
@@ -527,7 +561,7 @@ int vq_set_call(struct vhost_vq *vq, int fd)
 	if (to && vq->running) {
 		/* release: the new one is there; pairs with vq_loop() */
 		atomic_store_explicit(&vq->recall, true, memory_order_release);
-		wake(vq);
+		vq_wake(vq);
 	}
 	return 0;
 }

@@ -360,6 +360,37 @@ def forbidden_user():
         s.close()
 
 
+def no_access_lists_with_translation():
+    """The numbers in them would be the other side's."""
+    acl = struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *e) for e in (
+        (1, 6, 2**32 - 1), (2, 7, 1000), (4, 4, 2**32 - 1),
+        (16, 7, 2**32 - 1), (32, 4, 2**32 - 1)))
+    name = fuse.name_bytes('system.posix_acl_access')
+    for options in [], ['--translate-gid=map:1000:5000:1']:
+        with Rig(*options) as rig:
+            path = os.path.join(rig.share, 'witness')
+            try:
+                os.setxattr(path, 'system.posix_acl_access', acl)
+            except OSError:
+                print('  no access lists here')
+                return
+            os.setxattr(path, 'user.other', b'1')
+            s = rig.session()
+            node = s.lookup(fuse.ROOT, 'witness').nodeid
+            get = struct.pack('<II', 999, 0)
+            listed = s.request(fuse.LISTXATTR, node, get, 999)
+            assert b'user.other\0' in listed
+            assert (name in listed) == (not options)
+            if options:
+                refused(errno.EOPNOTSUPP, s.request, fuse.GETXATTR, node,
+                        get + name, 999)
+                refused(errno.EOPNOTSUPP, s.request, fuse.SETXATTR, node,
+                        struct.pack('<II', len(acl), 0) + name + acl)
+            else:
+                assert s.request(fuse.GETXATTR, node, get + name, 999) == acl
+            s.close()
+
+
 def user_name_space():
     """Users of a map only, under the numbers that it gives them outside."""
     if os.getuid():
@@ -392,7 +423,6 @@ def user_name_space():
 
 
 CASES = [cache_policies, own_timeout, no_readdirplus, allow_mmap, killpriv,
-         writeback, writeback_times, direct_io, noatime, xattr,
-         xattr_names,
+         writeback, writeback_times, direct_io, noatime, xattr, xattr_names,
          translated_both_ways, translated_one_way, forbidden_user,
-         user_name_space]
+         no_access_lists_with_translation, user_name_space]

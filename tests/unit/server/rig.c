@@ -132,6 +132,7 @@ static void open_share(struct rig *r, const struct rig_config *cfg)
 	close(c.proc_fd);
 	if (cfg->no_window)
 		memset(&sc, 0, sizeof(sc));
+	sc.later_ops = cfg->later_ops;
 	memset(&r->w, 0, sizeof(r->w));
 	assert_int_equal(server_session_new(r->share, &sc, &r->s), 0);
 }

@@ -60,6 +60,7 @@ struct rig_config {
 	uint64_t dax_min_bytes;
 	const struct server_guest_files *guest_files;
 	void *guest_files_ctx;
+	const struct server_later_ops *later_ops;
 };
 
 /* A fresh directory and a session on it, not initialised. NULL: defaults. */
