@@ -12,6 +12,7 @@
 #define AT(field) offsetof(struct orield_options, field)
 #define FLAG(field) NULL, OPTION_TRUE, AT(field), NULL
 #define NO_FLAG(field) NULL, OPTION_FALSE, AT(field), NULL
+#define NOTHING NULL, OPTION_NOTHING, 0, NULL
 #define SET(metavar, fn) metavar, OPTION_SET, 0, fn
 #define WORD(words, field) words, OPTION_WORD, AT(field), NULL
 
@@ -62,6 +63,10 @@ const struct option_row option_rows[] = {
 	{ "no-flock", FLAG(no_flock), "the same for flock" },
 	{ "inode-file-handles", SET("never", option_set_file_handles),
 	  "files that a client knows are held open" },
+
+	{ "no-posix-acl", NOTHING, "accepted: it is so anyway" },
+	{ "no-security-label", NOTHING, "accepted: it is so anyway" },
+	{ "no-announce-submounts", NOTHING, "accepted: it is so anyway" },
 
 	{ "translate-uid", SET("TYPE:FROM:TO:COUNT", option_set_translate_uid),
 	  "the client's user FROM is our TO; types: map (both ways), guest,"
@@ -137,12 +142,9 @@ static const struct {
 } refused[] = {
 	{ "posix-acl", "access lists are not enforced; use --xattr to pass"
 	  " them through" },
-	{ "no-posix-acl", "it is what happens anyway: leave it out" },
 	{ "security-label", "files get the label the host gives them" },
-	{ "no-security-label", "it is what happens anyway: leave it out" },
 	{ "announce-submounts", "what is mounted below the share belongs to"
 	  " it; share it by a daemon of its own" },
-	{ "no-announce-submounts", "it is what happens anyway: leave it out" },
 	{ "migration-mode", "guests cannot be migrated with a share; detach"
 	  " it before" },
 	{ "migration-on-error", "guests cannot be migrated with a share" },

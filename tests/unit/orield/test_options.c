@@ -262,7 +262,7 @@ static void table(void **state)
 		assert_null(option_refused(row->name, strlen(row->name)));
 		assert_int_equal(row->kind == OPTION_SET, row->set != NULL);
 		if (row->kind == OPTION_TRUE || row->kind == OPTION_FALSE ||
-		    row->kind == OPTION_PRINT)
+		    row->kind == OPTION_PRINT || row->kind == OPTION_NOTHING)
 			assert_null(row->metavar);
 		else
 			assert_non_null(row->metavar);
