@@ -140,6 +140,60 @@ static int run_op(struct pair *p, const struct pair_request *r)
 	}
 }
 
+static bool take_kept(struct pair *p, unsigned which, struct pair_kept *ret)
+{
+	bool found;
+
+	pthread_mutex_lock(&p->kept_lock);
+	found = p->n_kept > 0;
+	if (found) {
+		which %= p->n_kept;
+		*ret = p->kept[which];
+		p->kept[which] = p->kept[--p->n_kept];
+	}
+	pthread_mutex_unlock(&p->kept_lock);
+	return found;
+}
+
+bool pair_answer_one(struct pair *p, unsigned which)
+{
+	struct pair_kept k;
+
+	if (!take_kept(p, which, &k))
+		return false;
+	vhost_backend_answer(k.later, &k.mark, sizeof(k.mark));
+	return true;
+}
+
+static int keep(struct pair *p, unsigned queue, const struct pair_request *r)
+{
+	struct pair_kept k = { .mark = (int32_t)r->len };
+
+	pthread_mutex_lock(&p->kept_lock);
+	if (!p->no_keep && p->n_kept < ARRAY_LEN(p->kept)) {
+		k.later = vhost_backend_keep(p->be, queue);
+		assert_non_null(k.later);
+		p->kept[p->n_kept++] = k;
+	}
+	pthread_mutex_unlock(&p->kept_lock);
+	return k.later ? VHOST_LATER : 0;
+}
+
+static void cancel(void *ctx, bool begin)
+{
+	const int32_t gone = -EINTR;
+	struct pair *p = ctx;
+	struct pair_kept k;
+
+	pthread_mutex_lock(&p->kept_lock);
+	p->no_keep += begin ? 1 : -1u;
+	pthread_mutex_unlock(&p->kept_lock);
+	while (begin && take_kept(p, 0, &k)) {
+		atomic_fetch_add(&p->cancelled, 1);
+		vhost_backend_answer(k.later, &gone, sizeof(gone));
+	}
+}
+
 static int handle(void *ctx, unsigned queue, struct ring_chain *chain,
 		  uint32_t *ret_written)
 {
@@ -157,6 +211,8 @@ static int handle(void *ctx, unsigned queue, struct ring_chain *chain,
 		*ret_written = echo(chain, &r);
 		return 0;
 	}
+	if (r.op == OP_LATER && keep(p, queue, &r) == VHOST_LATER)
+		return VHOST_LATER;
 	result = run_op(p, &r);
 	*ret_written = answer(chain, &result, sizeof(result));
 	return 0;
@@ -183,6 +239,7 @@ static const struct vhost_backend_ops ops = {
 	.handle = handle,
 	.thread_start = thread_start,
 	.thread_stop = thread_stop,
+	.cancel = cancel,
 	.reset = reset,
 };
 
@@ -209,6 +266,7 @@ void pair_start_backend(struct pair *p, int sock, const struct pair_options *o)
 	};
 
 	memset(p, 0, sizeof(*p));
+	pthread_mutex_init(&p->kept_lock, NULL);
 	for (int i = 0; i < PAIR_FILES; i++)
 		p->files[i] = -1;
 	assert_int_equal(vhost_backend_new(&cfg, &p->be), 0);

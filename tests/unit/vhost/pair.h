@@ -27,6 +27,7 @@ enum pair_op {
 	OP_MAP,   /* vhost_backend_map() */
 	OP_UNMAP, /* vhost_backend_unmap() */
 	OP_WAIT,  /* the handler waits until pair.gate is opened */
+	OP_LATER, /* kept in pair.kept until pair_answer_one(), len is its mark */
 	OP_BAD,   /* the handler says that the driver broke the protocol */
 };
 
@@ -51,6 +52,14 @@ struct pair {
 	_Atomic unsigned stops;
 	_Atomic unsigned waiting; /* handlers inside OP_WAIT or a map */
 	_Atomic bool gate;
+	pthread_mutex_t kept_lock;
+	struct pair_kept {
+		struct vhost_later *later;
+		int32_t mark;
+	} kept[64]; /* kept_lock */
+	unsigned n_kept; /* kept_lock */
+	unsigned no_keep; /* kept_lock; between the back end's cancels */
+	_Atomic unsigned cancelled;
 	char error[256];
 };
 
@@ -87,6 +96,9 @@ unsigned pair_wait(struct pair *p, unsigned queue, uint32_t *ret_len);
 const void *pair_answer(struct pair *p, unsigned slot);
 /* Submit and wait; the result of OP_MAP, OP_UNMAP, OP_WAIT. */
 int pair_do(struct pair *p, unsigned queue, const struct pair_request *r);
+
+/* Answer one that was kept, with its mark, any of them. False: there is none. */
+bool pair_answer_one(struct pair *p, unsigned which);
 
 /* Have OP_MAP use @fd as file @i; the one before is closed. */
 void pair_set_file(struct pair *p, unsigned i, int fd);
