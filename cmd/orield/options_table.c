@@ -53,8 +53,8 @@ const struct option_row option_rows[] = {
 	  "What the file system offers" },
 	{ "no-xattr", NO_FLAG(xattr), "do not" },
 	{ "xattrmap", SET("RULES", option_set_xattrmap),
-	  "other names for them on the host: :TYPE:SCOPE:KEY:PREPEND: with types"
-	  " prefix, ok, bad, unsupported, or :map:KEY:PREPEND:" },
+	  "other names for them on the host: :TYPE:SCOPE:KEY:PREPEND: with"
+	  " types prefix, ok, bad, unsupported, or :map:KEY:PREPEND:" },
 	{ "killpriv-v2", NO_FLAG(no_killpriv),
 	  "the client says when set-uid bits go (default)" },
 	{ "no-killpriv-v2", FLAG(no_killpriv), "they go with every write" },
@@ -148,7 +148,8 @@ static const struct {
 	{ "migration-mode", "guests cannot be migrated with a share; detach"
 	  " it before" },
 	{ "migration-on-error", "guests cannot be migrated with a share" },
-	{ "migration-verify-handles", "guests cannot be migrated with a share" },
+	{ "migration-verify-handles",
+	  "guests cannot be migrated with a share" },
 	{ "migration-confirm-paths", "guests cannot be migrated with a share" },
 };
 
