@@ -280,7 +280,9 @@ static int start(const struct orield_options *opt, struct orield_error *err)
 	r = orield_log_start(opt, err);
 	if (r)
 		return r;
-	orield_notify_start();
+	/* of one client only: what systemd started is not us but that client */
+	if (opt->connected_fd < 0)
+		orield_notify_start();
 	return opt->daemonize ? orield_daemonize_start(err) : 0;
 }
 

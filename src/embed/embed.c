@@ -263,6 +263,8 @@ static int run_child(const struct embed_config *cfg, const char *path,
 	argv[n++] = (char *)(uintptr_t) "--ready-fd=4";
 	argv[n++] = (char *)(uintptr_t) "--exit-with-parent";
 	argv[n++] = (char *)(uintptr_t) "--log-level=off";
+	/* oriel_open() promises open(2)'s own answer */
+	argv[n++] = (char *)(uintptr_t) "--preserve-noatime";
 	if (cfg->readonly)
 		argv[n++] = (char *)(uintptr_t) "--readonly";
 	argv[n] = NULL;

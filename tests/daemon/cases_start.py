@@ -261,6 +261,30 @@ def abstract_notify_socket():
         notify.close()
 
 
+def notify_socket_of_the_client():
+    """Who serves one client only has nothing to say to systemd."""
+    with Place() as p:
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(p.root + '/notify')
+        ours, theirs = socket.socketpair()
+        with running(command('--shared-dir=' + p.share,
+                             f'--connected-fd={theirs.fileno()}'),
+                     pass_fds=[theirs.fileno()],
+                     env={**os.environ, 'NOTIFY_SOCKET': p.root + '/notify'}
+                     ) as daemon:
+            theirs.close()
+            channel = wire.Channel(ours)
+            channel.ask_u64(wire.GET_FEATURES)
+            channel.close()
+            assert daemon.wait(30) == 0
+        notify.setblocking(False)
+        try:
+            raise AssertionError(notify.recv(100))
+        except BlockingIOError:
+            pass
+        notify.close()
+
+
 def more_than_one_socket():
     with Place() as p, listener(p.socket) as sock:
         argv, how = activated(p, sock.fileno(), dict(LISTEN_FDS='2'))
@@ -424,6 +448,6 @@ def memory_that_is_not_shared():
 
 CASES = [every_option_of_virtiofsd, refusals, as_libvirt_starts_it, descriptor,
          manual, socket_activation, abstract_notify_socket,
-         more_than_one_socket,
+         notify_socket_of_the_client, more_than_one_socket,
          sockets_of_another, units, pid_file, background, to_syslog,
          memory_that_is_not_shared]
