@@ -165,7 +165,7 @@ def qemu_command(machine, folder, socket, memory, programs):
         '-accel', 'tcg', '-M', 'q35', '-cpu', 'max', '-m', memory,
         '-nodefaults', '-nographic', '-no-reboot', '-serial', 'stdio',
         '-kernel', kernel, '-initrd', initrd,
-        '-append', 'console=ttyS0 panic=-1 quiet',
+        '-append', 'console=ttyS0 panic=-1 quiet no_timer_check',
         '-object', f'memory-backend-memfd,id=mem,size={memory},share=on',
         '-numa', 'node,memdev=mem', '-chardev', f'socket,id=c0,path={socket}',
         '-device', device], env)
