@@ -60,7 +60,7 @@ void orield_guest_prepare(const struct orield_options *opt,
 
 	*g = (struct orield_guest){ .facade = NULL };
 	if (opt->guest_dax == ORIELD_GUEST_DAX_NEVER)
-		g->why_not = "--guest-dax=never";
+		g->why_not = "--guest-dax=auto was not asked for";
 	else if (!opt->window_bytes || !opt->guest_window_bytes)
 		g->why_not = "the window has no size";
 	else if (opt->connected_fd >= 0 ||
@@ -113,7 +113,8 @@ void orield_print_qemu_args(const struct orield_options *opt)
 {
 	const char *path = opt->socket_path ? opt->socket_path : "SOCKET";
 
-	printf("# QEMU 11.1 or later; the machine's memory must be shared:\n"
+	printf("# orield with --guest-dax=auto, QEMU 11.1 or later, and memory of"
+	       " the machine that is shared:\n"
 	       "-object memory-backend-memfd,id=mem,size=1G,share=on"
 	       " -numa node,memdev=mem -m 1G \\\n"
 	       "-chardev socket,id=oriel,path=%s \\\n"

@@ -122,7 +122,7 @@ int option_set_guest_window(struct orield_options *opt, const char *arg,
 	uint64_t v;
 
 	if (parse_size(arg, &v) || v > ORIELD_GUEST_WINDOW_MAX ||
-	    !is_aligned(v, MIB(2)))
+	    v < MIB(2) || !is_pow2(v))
 		return -EINVAL;
 	opt->guest_window_bytes = v;
 	return 0;

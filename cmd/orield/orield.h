@@ -55,13 +55,14 @@ struct orield_id_ranges {
 };
 /* Is there a window for guests? */
 enum orield_guest_dax {
+	ORIELD_GUEST_DAX_NEVER,
 	ORIELD_GUEST_DAX_AUTO,   /* where files without an end can be made */
 	ORIELD_GUEST_DAX_ALWAYS, /* otherwise of the files as they are */
-	ORIELD_GUEST_DAX_NEVER,
 };
 
-/* QEMU ends when it has more than 512 regions, and one range is one. */
-#define ORIELD_GUEST_WINDOW_MAX MIB(1000)
+/* QEMU ends when it has more than 512 regions, and one range is one; and its
+ * PCI regions are powers of two. */
+#define ORIELD_GUEST_WINDOW_MAX MIB(512)
 
 struct orield_options {
 	const char *socket_path;

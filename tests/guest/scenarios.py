@@ -29,7 +29,8 @@ class Place:
         self.daemon = daemons.Daemon(kind, self.share, *options)
 
     def serve_dax(self, *options, window=DAX_WINDOW):
-        self.serve('--guest-window=' + window, '--request-queues=1', *options)
+        self.serve('--guest-dax=auto', '--guest-window=' + window,
+                   '--request-queues=1', *options)
         while 'sharing' not in self.daemon.log() and self.daemon.alive():
             time.sleep(0.05)
         if 'DAX for guests: a window' not in self.daemon.log():
