@@ -78,7 +78,7 @@ static int check_apart(const struct orield_options *opt, const char *dir,
 
 static int check_free(const char *dir, struct orield_error *err)
 {
-	bool is_mount;
+	bool is_mount = false;
 	struct statfs sf;
 	uint64_t id;
 	int r = mount_id(dir, &id, &is_mount);
@@ -124,7 +124,7 @@ static int check_dir(const struct orield_options *opt, char **ret,
 
 static bool is_ours(const struct orield_mount *m)
 {
-	bool is_mount;
+	bool is_mount = false;
 	uint64_t id;
 
 	return !mount_id(m->dir, &id, &is_mount) && is_mount &&
@@ -281,7 +281,7 @@ static void clone_all(struct orield_mount *m)
 static int mount_all(struct orield_mount *m, const struct orield_options *opt,
 		     int listen_fd, struct orield_error *err)
 {
-	bool is_mount;
+	bool is_mount = false;
 	int r = check_dir(opt, &m->dir, err);
 
 	if (!r)
