@@ -201,9 +201,10 @@ static int make_backend(struct client *c, int sock)
 		 * With these, QEMU 11.1 drops its mappings when the device is
 		 * reset, and at the next start dereferences what it has
 		 * forgotten: a guest's reboot would end it. Liboriel does
-		 * without.
+		 * without; other monitors (GUEST_DAX_ALWAYS) need them.
 		 */
-		.mem_slots = !c->d->guest_window,
+		.mem_slots = !c->d->guest_window ||
+			     opt->guest_dax == ORIELD_GUEST_DAX_ALWAYS,
 		.ops = &backend_ops,
 		.ctx = c,
 	};

@@ -28,6 +28,7 @@ class Context:
 
     def __init__(self, kind, more):
         self.kind = kind
+        self.options = more
         self.root = tempfile.mkdtemp(prefix='oriel-share-')
         self.share = os.path.join(self.root, 'share')
         os.mkdir(self.share)
