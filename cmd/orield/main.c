@@ -245,7 +245,7 @@ static int run(const struct orield_options *opt, struct orield_error *err)
 			orield_mount_wait(s.mount, opt, share, s.signal_fd);
 		else
 			r = orield_serve(opt, share, s.listen_fd, s.signal_fd,
-					 s.guest.offered);
+					 &s.guest);
 		if (r)
 			orield_fail(err, r, "cannot serve: %s", strerror(-r));
 		orield_notify("STOPPING=1");

@@ -243,7 +243,7 @@ void orield_guard_thread(struct vhost_backend *be);
  */
 ORIEL_MUST_CHECK int orield_serve(const struct orield_options *opt,
 				  struct server_share *share, int listen_fd,
-				  int signal_fd, bool guest_window);
+				  int signal_fd, const struct orield_guest *guest);
 /*
  * Mount the share at opt->mount_dir; before the sandbox and before threads.
  * @listen_fd is closed in the process that stays outside to unmount.

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/list.h"
+#include "facade/facade.h"
 #include "vhost/backend.h"
 #include "wire/fuse.h"
 
@@ -45,7 +46,7 @@ struct daemon {
 	unsigned next_id;
 	int done_fd; /* eventfd; rung by ending connections */
 	int ppid;
-	bool guest_window;
+	const struct orield_guest *guest;
 };
 
 struct client {
@@ -115,8 +116,32 @@ static void client_thread_start(void *ctx, unsigned queue)
 	orield_guard_thread(c->be);
 }
 
+static int client_refuse(void *ctx, const struct ring_chain *chain, int err,
+			 uint32_t *ret_written)
+{
+	ssize_t n = server_refuse(chain->iov, chain->iov + chain->n_out, err);
+
+	if (n < 0)
+		return (int)n;
+	*ret_written = (uint32_t)n;
+	return 0;
+}
+
+static int client_window_piece(void *ctx, uint64_t off, struct vhost_piece *ret)
+{
+	struct client *c = ctx;
+	struct server_piece p;
+	int r = server_session_piece(c->session, off, &p);
+
+	if (!r)
+		*ret = (struct vhost_piece){ p.start, p.len, p.fd, p.fd_off };
+	return r;
+}
+
 static const struct vhost_backend_ops backend_ops = {
 	.handle = client_handle,
+	.refuse = client_refuse,
+	.window_piece = client_window_piece,
 	.thread_start = client_thread_start,
 	.cancel = client_cancel,
 	.reset = client_reset,
@@ -190,12 +215,15 @@ static void *client_main(void *arg)
 static int make_backend(struct client *c, int sock)
 {
 	const struct orield_options *opt = c->d->opt;
+	const struct orield_guest *guest = c->d->guest;
 	struct vhost_backend_config cfg = {
 		.sock = sock,
 		.request_queues = opt->request_queues,
 		.window_bytes = opt->window_bytes,
-		.guest_window_bytes = c->d->guest_window ?
+		.guest_window_bytes = guest->offered ?
 				opt->guest_window_bytes : 0,
+		.guest_window_dev = guest->facade ?
+				facade_dev(guest->facade) : 0,
 		.poll_ns = opt->poll_us * NS_PER_US,
 		/*
 		 * With these, QEMU 11.1 drops its mappings when the device is
@@ -203,7 +231,7 @@ static int make_backend(struct client *c, int sock)
 		 * forgotten: a guest's reboot would end it. Liboriel does
 		 * without; other monitors (GUEST_DAX_ALWAYS) need them.
 		 */
-		.mem_slots = !c->d->guest_window ||
+		.mem_slots = !guest->offered ||
 			     opt->guest_dax == ORIELD_GUEST_DAX_ALWAYS,
 		.ops = &backend_ops,
 		.ctx = c,
@@ -455,12 +483,13 @@ static void loop(struct daemon *d, int listen_fd, int signal_fd)
 }
 
 int orield_serve(const struct orield_options *opt, struct server_share *share,
-		 int listen_fd, int signal_fd, bool guest_window)
+		 int listen_fd, int signal_fd,
+		 const struct orield_guest *guest)
 {
 	struct daemon d = {
 		.opt = opt,
 		.share = share,
-		.guest_window = guest_window,
+		.guest = guest,
 		.ppid = getppid(),
 	};
 	int r = 0;

@@ -144,6 +144,8 @@ int mem_map_new(const struct mem_map *old, unsigned n_new,
 	if (!m)
 		return -ENOMEM;
 	atomic_init(&m->refs, 1);
+	m->window_gpa = old ? old->window_gpa : 0;
+	m->window_size = old ? old->window_size : 0;
 	m->n_regions = n_old;
 	for (unsigned i = 0; i < n_old; i++) {
 		m->regions[i] = old->regions[i];
@@ -317,6 +319,16 @@ void *mem_map_uaddr(const struct mem_map *m, uint64_t uaddr, uint64_t len)
 			return r->host + (uaddr - r->uaddr);
 	}
 	return NULL;
+}
+
+bool mem_map_window(const struct mem_map *m, uint64_t gpa, uint64_t len,
+		    uint64_t *ret_off)
+{
+	if (gpa < m->window_gpa ||
+	    !range_fits(gpa - m->window_gpa, len, m->window_size))
+		return false;
+	*ret_off = gpa - m->window_gpa;
+	return true;
 }
 
 bool mem_map_overlaps(const struct mem_map *m, uint64_t gpa, uint64_t size)

@@ -47,6 +47,10 @@ struct mem_region {
 
 struct mem_map {
 	_Atomic unsigned refs;
+	/* Where in the driver's memory the DAX window lies; size 0: not known.
+	 * It is no region: what is in it is for the device to find out. */
+	uint64_t window_gpa;
+	uint64_t window_size;
 	unsigned n_regions;
 	struct mem_region regions[];
 };
@@ -80,6 +84,10 @@ void mem_map_unref(struct mem_map *m);
 /* NULL if [@gpa, @gpa + @len) is not wholly inside one region. */
 void *mem_map_gpa(const struct mem_map *m, uint64_t gpa, uint64_t len);
 void *mem_map_uaddr(const struct mem_map *m, uint64_t uaddr, uint64_t len);
+
+/* Does [@gpa, @gpa + @len) lie in the window? At *@ret_off of it, then. */
+bool mem_map_window(const struct mem_map *m, uint64_t gpa, uint64_t len,
+		    uint64_t *ret_off);
 
 /*
  * The region that holds @addr, if one does, becomes zeros of our own instead of

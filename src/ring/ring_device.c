@@ -95,22 +95,26 @@ static struct ring_desc load_desc(const struct ring_desc *p)
 static int add_segment(struct walk *w, const struct ring_desc *desc)
 {
 	struct ring_chain *c = w->chain;
+	const unsigned seg = c->n_out + c->n_in;
 	bool writable = desc->flags & RING_DESC_F_WRITE;
+	uint64_t off;
 	void *p;
 
 	if (!writable && c->n_in > 0)
 		return fail(w, "readable segment after a writable one");
 	if (desc->len == 0)
 		return 0;
-	if (c->n_out + c->n_in == RING_CHAIN_MAX)
+	if (seg == RING_CHAIN_MAX)
 		return fail(w, "too many segments in a chain");
 	if (desc->len > UINT32_MAX - w->bytes)
 		return fail(w, "chain of more than 4 GiB");
 	p = mem_map_gpa(w->mem, desc->addr, desc->len);
-	if (!p)
+	if (!p && !mem_map_window(w->mem, desc->addr, desc->len, &off))
 		return fail(w, "segment outside the memory table");
+	if (!p)
+		c->away[c->n_away++] = (struct ring_away){ seg, off };
 	w->bytes += desc->len;
-	c->iov[c->n_out + c->n_in] = (struct iovec){ p, desc->len };
+	c->iov[seg] = (struct iovec){ p, desc->len };
 	if (writable) {
 		c->n_in++;
 		c->in_bytes += desc->len;
@@ -226,6 +230,7 @@ static int pop(struct ring_device *d, struct walk *w)
 	c->n_in = 0;
 	c->out_bytes = 0;
 	c->in_bytes = 0;
+	c->n_away = 0;
 	if (c->head >= d->cfg.size)
 		return fail(w, "head beyond the descriptor table");
 	err = walk_chain(d, w, c->head);

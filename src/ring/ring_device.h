@@ -41,10 +41,17 @@ struct ring_device {
 	bool broken; /* a violation was seen */
 };
 
+/* A segment that lies in the DAX window, at @off of it. */
+struct ring_away {
+	unsigned seg; /* iov[seg], whose iov_base is NULL */
+	uint64_t off;
+};
+
 /*
  * One popped chain. iov[0 .. n_out) are readable, iov[n_out .. n_out + n_in)
  * writable; they point into the driver's memory, whose content may change at
- * any time. Valid while the caller holds its reference on the memory map.
+ * any time. Valid while the caller holds its reference on the memory map. The
+ * n_away segments of away[], by rising seg, have no pointer yet.
  */
 struct ring_chain {
 	uint16_t head;
@@ -53,6 +60,8 @@ struct ring_chain {
 	uint64_t out_bytes;
 	uint64_t in_bytes;
 	struct iovec iov[RING_CHAIN_MAX];
+	unsigned n_away;
+	struct ring_away away[RING_CHAIN_MAX];
 };
 
 /* 0, or -EINVAL for a bad size or a NULL or misaligned part. Continues from
@@ -64,7 +73,8 @@ ORIEL_MUST_CHECK int ring_device_init(struct ring_device *d,
  * Take the next available chain. 1: *@chain is filled; 0: none (and while
  * kicks are wanted, one will come for the next); -EPROTO: the
  * driver broke the rules (*@ret_why says how, a static string with no values;
- * may be NULL). A chain with an address outside @mem is -EPROTO too.
+ * may be NULL). A chain with an address outside @mem and its window is -EPROTO
+ * too.
  */
 ORIEL_MUST_CHECK int ring_device_pop(struct ring_device *d,
 				     const struct mem_map *mem,

@@ -385,6 +385,31 @@ int server_map_remove(struct server_session *s, uint64_t off, uint64_t len)
 	return r;
 }
 
+int server_session_piece(struct server_session *s, uint64_t off,
+			 struct server_piece *ret)
+{
+	struct server_piece p;
+	struct itree_node *n;
+	int r = -ENXIO;
+
+	pthread_mutex_lock(&s->map_lock);
+	n = itree_first(&s->maps, off, off);
+	if (n) {
+		const struct server_mapping *m =
+			container_of(n, struct server_mapping, node);
+
+		p.start = n->start;
+		p.len = map_len(m);
+		p.fd_off = m->file_off;
+		p.fd = fcntl(dax_fd_of(m), F_DUPFD_CLOEXEC, 0);
+		r = p.fd < 0 ? -errno : 0;
+	}
+	pthread_mutex_unlock(&s->map_lock);
+	if (!r)
+		*ret = p;
+	return r;
+}
+
 void server_maps_clear(struct server_session *s, bool tell)
 {
 	struct itree_node *n;

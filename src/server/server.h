@@ -148,6 +148,27 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 			      const struct iovec *out, unsigned n_out,
 			      const struct iovec *in, unsigned n_in);
 
+/*
+ * The mapping of @s that window offset @off is in: where it begins and how long
+ * it is, and the file, as a new descriptor of the caller's, with the offset of
+ * its first byte. 0; -ENXIO: nothing is mapped there; -EMFILE. Any thread.
+ */
+struct server_piece {
+	uint64_t start; /* window offset */
+	uint64_t len;   /* bytes */
+	int fd;
+	uint64_t fd_off;
+};
+ORIEL_MUST_CHECK int server_session_piece(struct server_session *s,
+					  uint64_t off,
+					  struct server_piece *ret);
+
+/*
+ * Answer the request that begins in @out with the error @err (negative) and
+ * nothing else. Returns as server_session_handle() does.
+ */
+ssize_t server_refuse(const struct iovec *out, const struct iovec *in, int err);
+
 /* For tests, statistics and leak checks; each counted now or since start. */
 struct server_stats {
 	uint64_t inodes;   /* in the share's table */

@@ -311,6 +311,19 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 	return op->flags & OP_NO_REPLY ? 0 : reply(&req, r);
 }
 
+ssize_t server_refuse(const struct iovec *out, const struct iovec *in, int err)
+{
+	struct server_req req = { .in = in, .n_in = 1 };
+	uint32_t opcode;
+
+	if (server_iov_read(out, 1, 0, &req.hdr, HDR_IN) < HDR_IN)
+		return -EPROTO;
+	opcode = req.hdr.opcode;
+	if (opcode < ARRAY_LEN(ops) && ops[opcode].flags & OP_NO_REPLY)
+		return 0;
+	return in->iov_len < HDR_OUT ? -EPROTO : reply(&req, err);
+}
+
 /* ------------------------------------------------------------ life time */
 
 int server_session_new(struct server_share *sh,

@@ -26,6 +26,14 @@ struct vhost_later;   /* opaque: a request to be answered later */
 /* Most bytes of such an answer. */
 #define VHOST_LATER_MAX 128u
 
+/* A mapping in the window. */
+struct vhost_piece {
+	uint64_t start; /* window offset */
+	uint64_t len;
+	int fd;         /* of the file, the receiver's to close */
+	uint64_t fd_off;
+};
+
 struct vhost_backend_ops {
 	/*
 	 * Handle one chain of queue @queue (0: hiprio), on that queue's thread.
@@ -35,6 +43,16 @@ struct vhost_backend_ops {
 	 */
 	int (*handle)(void *ctx, unsigned queue, struct ring_chain *chain,
 		      uint32_t *ret_written);
+	/*
+	 * Answer the chain, whose segments are not all to be had, with @err (a
+	 * guest's buffer in its own window, where nothing is mapped), as handle()
+	 * does. Only the first segment of either direction may be used. NULL
+	 * where there is no guest_window_dev.
+	 */
+	int (*refuse)(void *ctx, const struct ring_chain *chain, int err,
+		      uint32_t *ret_written);
+	/* The mapping that window offset @off is in: 0, or -errno. Any thread. */
+	int (*window_piece)(void *ctx, uint64_t off, struct vhost_piece *ret);
 	/*
 	 * Called on queue @queue's thread when it starts and ends; may be NULL.
 	 */
@@ -58,6 +76,12 @@ struct vhost_backend_config {
 	unsigned request_queues; /* offered */
 	uint64_t window_bytes;   /* for liboriel; 0: none */
 	uint64_t guest_window_bytes; /* for all others; 0: none. Not larger */
+	/*
+	 * st_dev of the files in it; 0: none of its own. A monitor tells us such
+	 * a file as a piece of the guest's memory: that is where the window is,
+	 * which lies at a multiple of its size (as all of PCI does).
+	 */
+	uint64_t guest_window_dev;
 	char tag[37];
 	uint64_t poll_ns;        /* busy polling after the last request */
 	bool mem_slots;          /* offer CONFIGURE_MEM_SLOTS */

@@ -12,6 +12,11 @@
  * answer will come some time and must not be taken for that of the next one.
  * So the next one first receives it, and if it says that a mapping was made
  * after all, undoes it, since its caller was told that it failed.
+ *
+ * QEMU 11.1 answers a MAP before the mapping is in the guest's memory: a guest
+ * that is quick would read 0xff. Requests are handled one after the other, so
+ * the answer to one more, which changes nothing, says that the first is done:
+ * the removal of an object that was never shared.
  */
 #include "vhost/backend_priv.h"
 
@@ -208,6 +213,7 @@ static int chan_request(struct vhost_channel *c,
 	if (err)
 		return err;
 	c->owed = true;
+	c->owed_done = false;
 	c->owed_undo = m->hdr.request == VHOST_USER_BACKEND_SHMEM_MAP;
 	c->owed_request = m->hdr.request;
 	c->owed_range = m->u.mmap;
@@ -249,7 +255,38 @@ static int chan_settle(struct vhost_channel *c, uint64_t deadline_ns)
 	if (err)
 		return err;
 	c->owed = false;
-	return c->owed_undo && !result ? chan_undo(c, deadline_ns) : 0;
+	return c->owed_undo && (c->owed_done || !result) ? chan_undo(c, deadline_ns) : 0;
+}
+
+/*
+ * After a MAP: 0 when it has taken effect. Cancelled or timed out, it is undone
+ * like one that was not waited for.
+ */
+static int chan_barrier(struct vhost_channel *c, uint64_t deadline_ns)
+{
+	/* any that nobody shares */
+	static const struct vhost_user_shared_object nobodys = {
+		"oriel: in order",
+	};
+	/* Room there is: the channel is idle. Half a message would end it. */
+	const struct vhost_tx tx = { c->fd, -1, deadline_ns };
+	struct vhost_user_msg m;
+	int result;
+	int err;
+
+	fill_msg(&m, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE);
+	m.hdr.size = sizeof(m.u.object);
+	m.u.object = nobodys;
+	if (vhost_send(&tx, &m, NULL, 0))
+		return -ENOTCONN;
+	c->owed = true;
+	c->owed_done = true;
+	c->owed_undo = true;
+	c->owed_request = m.hdr.request;
+	err = chan_answer(c, m.hdr.request, deadline_ns, &result);
+	if (!err)
+		c->owed = false;
+	return err;
 }
 
 static int exchange(struct vhost_backend *be, const struct vhost_user_msg *m,
@@ -265,6 +302,9 @@ static int exchange(struct vhost_backend *be, const struct vhost_user_msg *m,
 	err = chan_settle(c, deadline_ns);
 	if (!err)
 		err = chan_request(c, m, fd, deadline_ns, &result);
+	if (!err && !result && fd >= 0 &&
+	    atomic_load_explicit(&be->has_barrier, memory_order_relaxed))
+		err = chan_barrier(c, deadline_ns);
 	if (err == -ECONNRESET)
 		err = -ENOTCONN;
 	if (err == -ENOTCONN || err == -EPROTO)

@@ -62,6 +62,11 @@ struct vhost_later *vhost_backend_keep(struct vhost_backend *be, unsigned queue)
 
 	if (!l)
 		return NULL;
+	/* The pointers into the window are gone when handle() returns. */
+	if (vq->chain->n_away) {
+		free(l);
+		return NULL;
+	}
 	if (take_room(l, vq->chain)) {
 		free(l);
 		return NULL;

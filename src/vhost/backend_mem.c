@@ -64,12 +64,15 @@ static uint64_t table_bytes(const struct mem_map *m)
 	"node,memdev=mem or -machine memory-backend=mem"
 
 /* Map @r from @fd as the next region of @m. */
-static int add_region(struct mem_map *m, const struct vhost_user_mem_region *r,
-		      int fd, const char *name)
+static int add_region(struct vhost_backend *be, struct mem_map *m,
+		      const struct vhost_user_mem_region *r, int fd,
+		      const char *name)
 {
 	struct mem_region *to = &m->regions[m->n_regions];
 	int err;
 
+	if (be_is_window_piece(be, m, r, fd))
+		return 0;
 	if (mem_map_overlaps(m, r->gpa, r->size))
 		return be_violation(name, "region 0x%" PRIx64 " + 0x%" PRIx64
 				    " overlaps another", r->gpa, r->size);
@@ -113,8 +116,13 @@ int be_mem_set_table(struct vhost_backend *be)
 				    t->n_regions, be->rx.msg.hdr.size,
 				    be->rx.n_fds);
 	err = mem_map_new(NULL, t->n_regions, &m);
+	if (!err && be->mem) {
+		/* Where the window is, with nothing mapped in it, too. */
+		m->window_gpa = be->mem->window_gpa;
+		m->window_size = be->mem->window_size;
+	}
 	for (unsigned i = 0; !err && i < t->n_regions; i++)
-		err = add_region(m, &t->regions[i], be->rx.fds[i], name);
+		err = add_region(be, m, &t->regions[i], be->rx.fds[i], name);
 	if (err) {
 		mem_map_unref(m);
 		return err;
@@ -132,7 +140,7 @@ int be_mem_add(struct vhost_backend *be)
 		return be_violation("ADD_MEM_REG", "no descriptor: " SHARE_RAM);
 	err = mem_map_new(be->mem, 1, &m);
 	if (!err)
-		err = add_region(m, &be->rx.msg.u.region.region,
+		err = add_region(be, m, &be->rx.msg.u.region.region,
 				 be->rx.fds[0], "ADD_MEM_REG");
 	if (err) {
 		mem_map_unref(m);
@@ -161,8 +169,12 @@ int be_mem_remove(struct vhost_backend *be)
 {
 	const struct vhost_user_mem_region *r = &be->rx.msg.u.region.region;
 	struct mem_map *m = NULL;
-	int err = mem_map_new(be->mem, 0, &m);
+	uint64_t off;
+	int err;
 
+	if (be->mem && mem_map_window(be->mem, r->gpa, r->size, &off))
+		return 0; /* was never taken for memory */
+	err = mem_map_new(be->mem, 0, &m);
 	if (err)
 		return err;
 	for (unsigned i = 0; i < m->n_regions; i++) {

@@ -47,6 +47,9 @@ static uint64_t offered_protocol_features(const struct vhost_backend *be)
 		f |= BIT(VHOST_USER_PF_CONFIGURE_MEM_SLOTS);
 	if (be->cfg.window_bytes)
 		f |= BIT(VHOST_USER_PF_SHMEM);
+	/* Only for chan_barrier(). */
+	if (be->cfg.guest_window_bytes)
+		f |= BIT(VHOST_USER_PF_SHARED_OBJECT);
 	return f;
 }
 
@@ -96,6 +99,9 @@ static void update_shmem(struct vhost_backend *be)
 	bool has;
 
 	atomic_store_explicit(&be->is_oriel, oriel, memory_order_relaxed);
+	atomic_store_explicit(&be->has_barrier, !oriel && be->protocol &
+			      BIT(VHOST_USER_PF_SHARED_OBJECT),
+			      memory_order_relaxed);
 	has = (be->protocol & need) == need && be->chan.fd >= 0 &&
 	      window_bytes(be);
 	atomic_store_explicit(&be->has_shmem, has, memory_order_relaxed);

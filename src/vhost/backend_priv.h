@@ -7,6 +7,7 @@
  *   backend_mem.c      the memory table
  *   backend_queue.c    starting, running and stopping queue threads
  *   backend_later.c    requests that are answered later
+ *   backend_window.c   buffers that lie in the guest's own window
  *   backend_channel.c  SHMEM_MAP and SHMEM_UNMAP over the back-end channel
  *
  * Threads: "main" is the one inside vhost_backend_run(). It alone changes the
@@ -96,6 +97,7 @@ struct vhost_channel {
 	uint32_t owed_request;    /* ... to this request */
 	struct vhost_user_mmap owed_range;
 	bool owed_undo; /* it is a MAP: if it succeeded, unmap */
+	bool owed_done; /* the MAP before it did succeed */
 };
 
 struct vhost_backend {
@@ -117,6 +119,7 @@ struct vhost_backend {
 	struct vhost_channel chan;
 	_Atomic bool has_shmem; /* SHMEM and BACKEND_REQ acknowledged */
 	_Atomic bool is_oriel;
+	_Atomic bool has_barrier; /* SHARED_OBJECT acknowledged, by a guest's */
 
 	struct vhost_vq vqs[];
 };
@@ -167,6 +170,19 @@ void vq_wake(struct vhost_vq *vq);
 /* backend_later.c: on the queue's thread, and when there is none. */
 unsigned vq_take_answers(struct vhost_vq *vq); /* how many were pushed */
 void vq_drop_answers(struct vhost_vq *vq);
+
+/* backend_window.c */
+/* Is it a piece of the guest's window? Then @m is told where that is. */
+bool be_is_window_piece(const struct vhost_backend *be, struct mem_map *m,
+			const struct vhost_user_mem_region *r, int fd);
+/*
+ * Give every segment of @c a pointer, into *@ret_pieces (NULL if it has them all;
+ * else to be released when the chain has been handled). -EFAULT: some have none,
+ * but the first of either direction has; -EPROTO: they have not.
+ */
+ORIEL_MUST_CHECK int be_window_resolve(struct vhost_backend *be,
+				       struct ring_chain *c,
+				       struct mem_map **ret_pieces);
 
 /* backend_channel.c */
 ORIEL_MUST_CHECK int chan_init(struct vhost_channel *c, uint64_t poll_ns);

@@ -108,10 +108,27 @@ static void vq_broken(struct vhost_vq *vq, const char *why)
 	notify(vq, &vq->err);
 }
 
+/* Handle the chain that was popped: as ops->handle(). */
+static int vq_handle(struct vhost_vq *vq, struct mem_map *mem,
+		     uint32_t *ret_written)
+{
+	const struct vhost_backend_config *cfg = &vq->be->cfg;
+	struct mem_map *pieces;
+	int r = be_window_resolve(vq->be, vq->chain, &pieces);
+
+	if (ORIEL_UNLIKELY(r == -EFAULT))
+		return cfg->ops->refuse(cfg->ctx, vq->chain, r, ret_written);
+	if (ORIEL_UNLIKELY(r))
+		return r;
+	vq->handling_mem = mem;
+	r = cfg->ops->handle(cfg->ctx, vq->index, vq->chain, ret_written);
+	mem_map_unref(pieces);
+	return r;
+}
+
 /* One chain: 1 handled, 0 none there, -EPROTO (reported). */
 static int vq_one(struct vhost_vq *vq, struct mem_map *mem)
 {
-	const struct vhost_backend_config *cfg = &vq->be->cfg;
 	const char *why = "bad descriptors";
 	uint32_t written = 0;
 	int r = ring_device_pop(&vq->dev, mem, vq->chain, &why);
@@ -120,8 +137,7 @@ static int vq_one(struct vhost_vq *vq, struct mem_map *mem)
 		return 0;
 	if (r > 0) {
 		why = "a request no driver may send";
-		vq->handling_mem = mem;
-		r = cfg->ops->handle(cfg->ctx, vq->index, vq->chain, &written);
+		r = vq_handle(vq, mem, &written);
 	}
 	if (r < 0) {
 		vq_broken(vq, why);

@@ -46,6 +46,7 @@ static const char *const request_names[] = {
 
 static const char *const backend_request_names[] = {
 	NAME(CONFIG_CHANGE_MSG),
+	NAME(SHARED_OBJECT_REMOVE),
 	NAME(SHMEM_MAP),
 	NAME(SHMEM_UNMAP),
 };

@@ -54,6 +54,7 @@ enum vhost_user_request {
 
 enum vhost_user_backend_request {
 	VHOST_USER_BACKEND_CONFIG_CHANGE_MSG = 2,
+	VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE = 7,
 	VHOST_USER_BACKEND_SHMEM_MAP = 9,
 	VHOST_USER_BACKEND_SHMEM_UNMAP = 10,
 };
@@ -69,6 +70,7 @@ enum vhost_user_protocol_feature {
 	VHOST_USER_PF_RESET_DEVICE = 13,
 	VHOST_USER_PF_CONFIGURE_MEM_SLOTS = 15,
 	VHOST_USER_PF_STATUS = 16,
+	VHOST_USER_PF_SHARED_OBJECT = 18,
 	VHOST_USER_PF_SHMEM = 22,
 	/*
 	 * Ours, far from where the protocol grows: the front end is liboriel,
@@ -160,6 +162,11 @@ struct vhost_user_mmap {
 	uint64_t flags;
 };
 
+/* SHARED_OBJECT_REMOVE */
+struct vhost_user_shared_object {
+	uint8_t uuid[16];
+};
+
 _Static_assert(sizeof(struct vhost_user_header) == 12, "protocol text");
 _Static_assert(sizeof(struct vhost_user_vring_addr) == 40, "protocol text");
 _Static_assert(sizeof(struct vhost_user_mem_table) == 8 + 8 * 32, "text");
@@ -183,6 +190,7 @@ struct vhost_user_msg {
 		struct vhost_user_inflight inflight;
 		struct vhost_user_shmem_config shmem;
 		struct vhost_user_mmap mmap;
+		struct vhost_user_shared_object object;
 		uint8_t raw[VHOST_USER_MAX_PAYLOAD];
 	} u;
 };
