@@ -24,6 +24,10 @@ class Place:
         self.daemon = None
         self.guests = []
 
+    def put_text(self, name, text):
+        with open(f'{self.share}/{name}', 'w') as f:
+            f.write(text)
+
     def serve(self, *options, kind='orield'):
         if kind == 'orield':
             options = ('--tag=' + machines.TAG,) + options
