@@ -372,6 +372,57 @@ static void guest_mappings(void **state)
 	rig_stop(&r);
 }
 
+/* What is mapped where, for a guest's buffers in its own window. */
+static void window_pieces(void **state)
+{
+	struct rig_config cfg = { .readonly = false };
+	struct server_piece p = { .fd = -1 };
+	struct fuse_entry_out e;
+	struct stand_ins st;
+	struct stat a, b;
+	struct rig r;
+	int fd;
+
+	start_guest(&r, &cfg, &st);
+	assert_int_equal(rig_lookup(&r, 1, "f", &e), 0);
+	assert_int_equal(server_session_piece(r.s, P, &p), -ENXIO);
+	assert_int_equal(rig_map(&r, e.nodeid, 2 * P, P, 2 * P, RD), 0);
+	assert_int_equal(server_session_piece(r.s, P - 1, &p), -ENXIO);
+	assert_int_equal(server_session_piece(r.s, 3 * P, &p), -ENXIO);
+	assert_int_equal(p.fd, -1);
+	assert_int_equal(server_session_piece(r.s, 3 * P - 1, &p), 0);
+	assert_int_equal(p.start, P);
+	assert_int_equal(p.len, 2 * P);
+	assert_int_equal(p.fd_off, 2 * P);
+	fd = openat(r.dir_fd, "f", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fstat(p.fd, &a), 0);
+	assert_int_equal(fstat(fd, &b), 0);
+	assert_int_equal(a.st_ino, b.st_ino);
+	close(fd);
+	close(p.fd);
+	rig_stop(&r);
+}
+
+static void refusals(void **state)
+{
+	struct fuse_in_header h = { .len = sizeof(h), .opcode = FUSE_GETATTR,
+				    .unique = 77 };
+	struct fuse_out_header o = { .len = 0 };
+	struct iovec out = { &h, sizeof(h) };
+	struct iovec in = { &o, sizeof(o) };
+
+	assert_int_equal(server_refuse(&out, &in, -EFAULT), sizeof(o));
+	assert_int_equal(o.len, sizeof(o));
+	assert_int_equal(o.error, -EFAULT);
+	assert_int_equal(o.unique, 77);
+	in.iov_len--;
+	assert_int_equal(server_refuse(&out, &in, -EFAULT), -EPROTO);
+	h.opcode = FUSE_FORGET;
+	assert_int_equal(server_refuse(&out, &in, -EFAULT), 0);
+	out.iov_len--;
+	assert_int_equal(server_refuse(&out, &in, -EFAULT), -EPROTO);
+}
+
 static void guest_read_only(void **state)
 {
 	struct rig_config cfg = { .readonly = true };
@@ -490,6 +541,8 @@ int main(void)
 		cmocka_unit_test(clears_privileges),
 		cmocka_unit_test(dax_policy),
 		cmocka_unit_test(guest_mappings),
+		cmocka_unit_test(window_pieces),
+		cmocka_unit_test(refusals),
 		cmocka_unit_test(guest_read_only),
 		cmocka_unit_test(guest_limit),
 		cmocka_unit_test(random_against_model),

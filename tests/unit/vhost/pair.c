@@ -218,6 +218,34 @@ static int handle(void *ctx, unsigned queue, struct ring_chain *chain,
 	return 0;
 }
 
+static int refuse(void *ctx, const struct ring_chain *c, int err,
+		  uint32_t *ret_written)
+{
+	const int32_t result = err;
+
+	(void)ctx;
+	if (c->iov[c->n_out].iov_len < sizeof(result))
+		return -EPROTO;
+	memcpy(c->iov[c->n_out].iov_base, &result, sizeof(result));
+	*ret_written = sizeof(result);
+	return 0;
+}
+
+static int window_piece(void *ctx, uint64_t off, struct vhost_piece *ret)
+{
+	const struct pair *p = ctx;
+
+	for (unsigned i = 0; i < ARRAY_LEN(p->pieces); i++) {
+		if (off < p->pieces[i].start ||
+		    off - p->pieces[i].start >= p->pieces[i].len)
+			continue;
+		*ret = p->pieces[i];
+		ret->fd = dup(ret->fd);
+		return 0;
+	}
+	return -ENXIO;
+}
+
 static void thread_start(void *ctx, unsigned queue)
 {
 	(void)queue;
@@ -237,6 +265,8 @@ static void reset(void *ctx)
 
 static const struct vhost_backend_ops ops = {
 	.handle = handle,
+	.refuse = refuse,
+	.window_piece = window_piece,
 	.thread_start = thread_start,
 	.thread_stop = thread_stop,
 	.cancel = cancel,
@@ -258,6 +288,7 @@ void pair_start_backend(struct pair *p, int sock, const struct pair_options *o)
 		.request_queues = o->server_queues ? o->server_queues : 1,
 		.window_bytes = o->no_window ? 0 : PAIR_WINDOW,
 		.guest_window_bytes = o->no_window ? 0 : PAIR_WINDOW,
+		.guest_window_dev = o->window_dev,
 		.tag = "pair",
 		.poll_ns = o->poll_ns,
 		.mem_slots = true,

@@ -60,6 +60,8 @@ struct pair {
 	unsigned n_kept; /* kept_lock */
 	unsigned no_keep; /* kept_lock; between the back end's cancels */
 	_Atomic unsigned cancelled;
+	/* What window_piece() knows: by window offset, fd_off is 0. */
+	struct vhost_piece pieces[2];
 	char error[256];
 };
 
@@ -69,6 +71,7 @@ struct pair_options {
 	unsigned queue_size;    /* 0: 64 */
 	uint64_t poll_ns;
 	bool no_window;
+	uint64_t window_dev;
 };
 
 /* A back end on @sock, running in a thread. Only p->fe is not made. */

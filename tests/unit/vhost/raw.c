@@ -257,6 +257,15 @@ void raw_connect(struct raw *r)
 	}
 }
 
+void raw_offer(struct raw *r, unsigned queue, const struct ring_seg *segs,
+	       unsigned n_out, unsigned n_in, void *token)
+{
+	assert_int_equal(ring_driver_add(r->q[queue].d, segs, n_out, n_in,
+					 token), 0);
+	if (ring_driver_needs_kick(r->q[queue].d))
+		eventfd_write(r->q[queue].kick_fd, 1);
+}
+
 void raw_submit(struct raw *r, unsigned queue, unsigned slot,
 		const struct pair_request *req)
 {
@@ -267,13 +276,10 @@ void raw_submit(struct raw *r, unsigned queue, unsigned slot,
 	};
 
 	memcpy(r->mem + off, req, sizeof(*req));
-	assert_int_equal(ring_driver_add(r->q[queue].d, segs, 1, 1,
-					 r->mem + off), 0);
-	if (ring_driver_needs_kick(r->q[queue].d))
-		eventfd_write(r->q[queue].kick_fd, 1);
+	raw_offer(r, queue, segs, 1, 1, r->mem + off);
 }
 
-static unsigned char *wait_used(struct raw *r, unsigned queue, uint32_t *len)
+void *raw_wait(struct raw *r, unsigned queue, uint32_t *len)
 {
 	struct pollfd p = { .fd = r->q[queue].call_fd, .events = POLLIN };
 	eventfd_t v;
@@ -295,7 +301,7 @@ int raw_result(struct raw *r, unsigned queue)
 {
 	uint32_t len = 0;
 	int32_t result;
-	unsigned char *req = wait_used(r, queue, &len);
+	unsigned char *req = raw_wait(r, queue, &len);
 
 	assert_int_equal(len, sizeof(result));
 	memcpy(&result, req + 4096, sizeof(result));
@@ -315,7 +321,7 @@ void raw_echo(struct raw *r, unsigned queue)
 	memcpy(at + sizeof(req), &salt, 8);
 	memset(at + 4096, 0, 8);
 	raw_submit(r, queue, slot, &req);
-	assert_ptr_equal(wait_used(r, queue, &len), at);
+	assert_ptr_equal(raw_wait(r, queue, &len), at);
 	assert_int_equal(len, 8);
 	assert_memory_equal(at + 4096, &salt, 8);
 }

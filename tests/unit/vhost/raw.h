@@ -76,9 +76,14 @@ void raw_vring(struct raw *r, unsigned queue);
 /* Features with REPLY_ACK and SHMEM, channel, memory, queues 0-2 enabled. */
 void raw_connect(struct raw *r);
 
+/* Offer @segs of queue @queue; @token comes back. */
+void raw_offer(struct raw *r, unsigned queue, const struct ring_seg *segs,
+	       unsigned n_out, unsigned n_in, void *token);
 /* Offer a request of pair.h in place @slot; wait for the answer's result. */
 void raw_submit(struct raw *r, unsigned queue, unsigned slot,
 		const struct pair_request *req);
+/* Wait for one; its token. */
+void *raw_wait(struct raw *r, unsigned queue, uint32_t *ret_len);
 int raw_result(struct raw *r, unsigned queue);
 /* Submit an OP_ECHO of eight bytes and check the answer. */
 void raw_echo(struct raw *r, unsigned queue);

@@ -551,6 +551,83 @@ static void test_stop_cancels_all_waits(void **state)
 	rig_finish(&g, 0);
 }
 
+/* A guest's mapping is there when one more request has been answered. */
+static void expect_barrier(struct raw *r)
+{
+	struct raw_msg m;
+
+	raw_recv(r->chan, &m);
+	assert_int_equal(m.hdr.request,
+			 VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE);
+	assert_int_equal(m.hdr.flags, 1 | NEED_REPLY);
+	assert_int_equal(m.hdr.size, 16);
+	assert_int_equal(m.n_fds, 0);
+}
+
+static void connect_in_order(struct raw *r)
+{
+	raw_connect(r);
+	raw_u64(r, VHOST_USER_SET_PROTOCOL_FEATURES,
+		1 << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 10 | 1 << 13 |
+			1 << 15 | 1 << 18 | 1 << 22);
+	assert_int_equal(raw_get(r, VHOST_USER_GET_QUEUE_NUM), 3);
+}
+
+static void test_map_waits_for_its_effect(void **state)
+{
+	struct raw *r;
+	struct rig g;
+
+	(void)state;
+	rig_start(&g);
+	r = &g.r;
+	connect_in_order(r);
+	for (int64_t said = 0; said < 2; said++) {
+		submit_map(r, 1, 4096);
+		expect_mmap(r, VHOST_USER_BACKEND_SHMEM_MAP, 4096);
+		answer(r, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+		expect_barrier(r);
+		raw_echo(r, 2);
+		assert_false(ring_driver_has_used(r->q[1].d));
+		answer(r, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, said);
+		assert_int_equal(raw_result(r, 1), 0);
+	}
+	/* Nothing to wait for. */
+	submit_map(r, 1, 8192);
+	expect_mmap(r, VHOST_USER_BACKEND_SHMEM_MAP, 8192);
+	answer(r, VHOST_USER_BACKEND_SHMEM_MAP, -EINVAL);
+	assert_int_equal(raw_result(r, 1), -EINVAL);
+	rig_finish(&g, 0);
+}
+
+/* Whatever the late answer says: the mapping is there, and is undone. */
+static void test_late_effect(void **state)
+{
+	struct raw *r;
+	struct rig g;
+
+	(void)state;
+	rig_start(&g);
+	r = &g.r;
+	connect_in_order(r);
+	submit_map(r, 1, 4096);
+	expect_mmap(r, VHOST_USER_BACKEND_SHMEM_MAP, 4096);
+	answer(r, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+	expect_barrier(r);
+	assert_int_equal(get_base(r, 1), 1);
+	assert_int_equal(raw_result(r, 1), -ECANCELED);
+	submit_map(r, 2, 8192);
+	answer(r, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
+	expect_mmap(r, VHOST_USER_BACKEND_SHMEM_UNMAP, 4096);
+	answer(r, VHOST_USER_BACKEND_SHMEM_UNMAP, 0);
+	expect_mmap(r, VHOST_USER_BACKEND_SHMEM_MAP, 8192);
+	answer(r, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+	expect_barrier(r);
+	answer(r, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
+	assert_int_equal(raw_result(r, 2), 0);
+	rig_finish(&g, 0);
+}
+
 static void test_channel_closed(void **state)
 {
 	struct raw *r;
@@ -629,6 +706,8 @@ int main(void)
 		cmocka_unit_test(test_late_refusal),
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_stop_cancels_all_waits),
+		cmocka_unit_test(test_map_waits_for_its_effect),
+		cmocka_unit_test(test_late_effect),
 		cmocka_unit_test(test_channel_closed),
 		cmocka_unit_test(test_wrong_answers),
 	};
