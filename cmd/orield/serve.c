@@ -381,6 +381,22 @@ static void log_ops(const struct server_stats *st)
 	log_write(LOG_LEVEL_INFO, "operations:%s", len ? line : " none");
 }
 
+/* "0=2 1=130 ": requests by queue, those that had any. */
+static void log_queues(const struct server_stats *st)
+{
+	char line[400];
+	size_t len = 0;
+	unsigned i;
+
+	for (i = 0; i < ARRAY_LEN(st->queues) && len < sizeof(line); i++)
+		if (st->queues[i])
+			len += (size_t)snprintf(line + len, sizeof(line) - len,
+						" %u=%llu", i,
+						(unsigned long long)
+						st->queues[i]);
+	log_write(LOG_LEVEL_INFO, "queues:%s", len ? line : " none");
+}
+
 static void log_stats(struct daemon *d)
 {
 	struct server_stats st;
@@ -393,6 +409,7 @@ static void log_stats(struct daemon *d)
 		  (unsigned long long)st.handles,
 		  (unsigned long long)st.mappings,
 		  (unsigned long long)st.requests);
+	log_queues(&st);
 	log_ops(&st);
 }
 

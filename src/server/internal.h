@@ -88,8 +88,8 @@ struct server_counters {
 	_Atomic uint64_t mappings;
 	_Atomic uint64_t sessions;
 	_Atomic uint64_t waits; /* for locks, each with a thread */
-	_Atomic uint64_t requests;
 	_Atomic uint64_t ops[64];
+	_Atomic uint64_t queues[16];
 };
 
 struct server_share {

@@ -178,6 +178,7 @@ struct server_stats {
 	uint64_t sessions;
 	uint64_t requests;
 	uint64_t ops[64];  /* by FUSE opcode (63: all above) */
+	uint64_t queues[16]; /* by queue, hiprio first (15: all above) */
 };
 void server_share_stats(struct server_share *sh, struct server_stats *ret);
 

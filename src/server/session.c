@@ -275,9 +275,14 @@ static ssize_t run_op(struct server_req *req, const struct op *op,
 	return r;
 }
 
-static void count(struct server_share *sh, uint32_t opcode)
+static void count(struct server_share *sh, uint32_t opcode, unsigned queue)
 {
-	atomic_fetch_add_explicit(&sh->n.requests, 1, memory_order_relaxed);
+	const unsigned last = ARRAY_LEN(sh->n.queues) - 1;
+
+	if (queue > last)
+		queue = last;
+	atomic_fetch_add_explicit(&sh->n.queues[queue], 1,
+				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&sh->n.ops[opcode < 63 ? opcode : 63], 1,
 				  memory_order_relaxed);
 }
@@ -300,7 +305,7 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 	req.in_len = server_iov_len(in, n_in);
 	if (!(op->flags & OP_NO_REPLY) && req.in_len < HDR_OUT)
 		return -EPROTO;
-	count(s->share, req.hdr.opcode);
+	count(s->share, req.hdr.opcode, queue);
 	req.t = server_thread_get();
 	if (ORIEL_UNLIKELY(!req.t))
 		r = -ENOMEM;

@@ -164,7 +164,11 @@ void server_share_stats(struct server_share *sh, struct server_stats *ret)
 	ret->handles = counter(&sh->n.handles);
 	ret->mappings = counter(&sh->n.mappings);
 	ret->sessions = counter(&sh->n.sessions);
-	ret->requests = counter(&sh->n.requests);
+	ret->requests = 0;
 	for (i = 0; i < ARRAY_LEN(ret->ops); i++)
 		ret->ops[i] = counter(&sh->n.ops[i]);
+	for (i = 0; i < ARRAY_LEN(ret->queues); i++) {
+		ret->queues[i] = counter(&sh->n.queues[i]);
+		ret->requests += ret->queues[i];
+	}
 }

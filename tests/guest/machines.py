@@ -6,6 +6,7 @@ guest that does what it is told.
     dax      QEMU >= 11.1 of forky, a DAX window, forky's kernel
     dax-old  the same with Debian 12's kernel
     plain    QEMU >= 11.1 with its vhost-user-fs-pci, forky's kernel
+    queues   the same with four processors and as many request queues
     uml      User-Mode Linux of forky
 
 A guest is one process of the host and one folder; both go with close(). It is
@@ -156,6 +157,8 @@ def qemu_command(machine, folder, socket, memory, programs):
     kernel, modules = debian_kernel() if machine in ('qemu', 'dax-old') \
         else forky_kernel()
     device = f'vhost-user-fs-pci,chardev=c0,tag={TAG}'
+    if machine == 'queues':
+        device += ',num-request-queues=4'
     if machine in WITH_DAX:
         device = 'vhost-user-test-device-pci,chardev=c0,virtio-id=26,' \
             'num_vqs=2,config_size=44'
@@ -168,7 +171,8 @@ def qemu_command(machine, folder, socket, memory, programs):
         '-append', 'console=ttyS0 panic=-1 quiet no_timer_check',
         '-object', f'memory-backend-memfd,id=mem,size={memory},share=on',
         '-numa', 'node,memdev=mem', '-chardev', f'socket,id=c0,path={socket}',
-        '-device', device], env)
+        '-device', device] +
+        (['-smp', '4'] if machine == 'queues' else []), env)
 
 
 def uml_command(folder, socket, memory, programs):

@@ -53,18 +53,23 @@ class Place:
 
     def counts(self):
         """{operation: how often}"""
-        return {k: int(v) for k, v in re.findall(r'([A-Z_0-9]+)=(\d+)',
+        return {k: int(v) for k, v in re.findall(r'([A-Z][A-Z_0-9]+)=(\d+)',
                                                  self.report())}
 
+    def queue_counts(self):
+        """{queue: requests}; 0 is the one for what has priority"""
+        return {int(k): int(v) for k, v in re.findall(r' (\d+)=(\d+)',
+                                                      self.report())}
+
     def report(self):
-        """What the daemon says on SIGUSR1: two lines."""
+        """What the daemon says on SIGUSR1: three lines."""
         before = self.daemon.log().count(' operations:')
         self.daemon.process.send_signal(signal.SIGUSR1)
         for _ in range(600):
             lines = self.daemon.log().splitlines()
             ops = [i for i, l in enumerate(lines) if ' operations:' in l]
             if len(ops) > before:
-                return '\n'.join(lines[ops[-1] - 1:ops[-1] + 1])
+                return '\n'.join(lines[ops[-1] - 2:ops[-1] + 1])
             time.sleep(0.1)
         raise AssertionError('no report on SIGUSR1:\n' + self.daemon.log())
 
@@ -152,6 +157,7 @@ BY_NAME = {
     'qemu-virtiofsd': with_virtiofsd,
     'plain': with_orield('plain'),
     'uml': with_orield('uml'),
+    'queues': together.queues,
     'locks': together.locks,
     'programs': together.programs('plain', '', window=False),
     'dax-programs': together.programs('dax', 'dax=always', window=True),

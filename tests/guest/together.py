@@ -134,6 +134,29 @@ def locks(place):
     held_by_the_dead(place, guests[0], guests[1], 'posix')
 
 
+# ---------------------------------------------------------------- queues
+
+def queues(place):
+    """A guest with four processors and four request queues; a reader and a
+    writer on each."""
+    place.serve('--request-queues=4')
+    guest = place.boot('queues')
+    guest.mount()
+    sums = [shares.sha256(place.put[n]) for n in ('big', 'odd')]
+    guest.run(' '.join(
+        f'(for n in 1 2 3; do taskset {1 << cpu:x} sha256sum in/big in/odd; '
+        f'taskset {1 << cpu:x} cp in/big copy{cpu}; done >/tmp/sums{cpu}) &'
+        for cpu in range(4)) + ' wait')
+    said = guest.run('cat /tmp/sums?')
+    assert [l.split()[0] for l in said] == sums * 12, said
+    guest.run('sync')
+    for cpu in range(4):
+        assert shares.read(f'{place.share}/copy{cpu}') == place.put['big']
+    used = place.queue_counts()
+    print('requests by queue:', used)
+    assert all(used.get(q, 0) >= 50 for q in (1, 2, 3, 4)), used
+
+
 # -------------------------------------------------------------- programs
 
 # The files get all the room they will need at once, and keep it: a guest's kernel
