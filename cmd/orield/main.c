@@ -140,7 +140,8 @@ static int shut_door(const struct orield_options *opt, struct setup *s,
 	if (!r && opt->exit_with_parent)
 		r = follow_parent(parent, err);
 	if (!r)
-		r = orield_seccomp_start(opt->seccomp, err);
+		r = orield_seccomp_start(opt->seccomp, opt->file_handles !=
+					 SERVER_HANDLES_NEVER, err);
 	return r;
 }
 
@@ -154,6 +155,7 @@ static int make_share(const struct orield_options *opt, const struct setup *s,
 		.xattr = opt->xattr,
 		.guest_files = s->guest.facade ? &orield_guest_files : NULL,
 		.guest_files_ctx = s->guest.facade,
+		.file_handles = opt->file_handles,
 		.cache = opt->cache,
 		.allow_mmap = opt->allow_mmap,
 		.allow_direct_io = opt->allow_direct_io,
@@ -171,6 +173,14 @@ static int make_share(const struct orield_options *opt, const struct setup *s,
 	};
 	int r = server_share_new(&cfg, ret);
 
+	if (r == -EPERM && opt->file_handles == SERVER_HANDLES_MANDATORY)
+		return orield_fail(err, r, "--inode-file-handles=mandatory"
+				   " takes CAP_DAC_READ_SEARCH, of root outside"
+				   " of any user name space");
+	if (r == -EOPNOTSUPP && opt->file_handles == SERVER_HANDLES_MANDATORY)
+		return orield_fail(err, r, "--inode-file-handles=mandatory: the"
+				   " file system of %s, or this kernel, has no"
+				   " file handles", opt->shared_dir);
 	if (r)
 		return orield_fail(err, r, "cannot share %s: %s",
 				   opt->shared_dir, strerror(-r));

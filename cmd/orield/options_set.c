@@ -160,18 +160,6 @@ int option_set_pool_size(struct orield_options *opt, const char *arg,
 	return 0;
 }
 
-int option_set_file_handles(struct orield_options *opt, const char *arg,
-			    struct orield_error *err)
-{
-	int i = option_word_index("never|prefer|mandatory", arg, strlen(arg));
-
-	if (i > 0)
-		return orield_fail(err, -ENOTSUP, "--inode-file-handles=%s is"
-				   " not implemented: use never, and"
-				   " --rlimit-nofile for many files", arg);
-	return i;
-}
-
 /* --------------------------------------------------------- capabilities */
 
 /* "+sys_admin", @len bytes with the sign. */

@@ -61,8 +61,9 @@ const struct option_row option_rows[] = {
 	{ "no-posix-lock", FLAG(no_posix_locks),
 	  "fcntl locks are each client's own (default: real ones)" },
 	{ "no-flock", FLAG(no_flock), "the same for flock" },
-	{ "inode-file-handles", SET("never", option_set_file_handles),
-	  "files that a client knows are held open" },
+	{ "inode-file-handles", WORD("never|prefer|mandatory", file_handles),
+	  "files that clients know are remembered by file handle, not held open"
+	  " (default: never; as root)" },
 
 	{ "no-posix-acl", NOTHING, "accepted: it is so anyway" },
 	{ "no-security-label", NOTHING, "accepted: it is so anyway" },

@@ -101,6 +101,7 @@ struct orield_options {
 	struct server_ids gids;
 	struct server_xattrmap *xattrmap; /* NULL: none */
 	enum server_cache cache;
+	enum server_file_handles file_handles;
 	enum orield_sandbox sandbox;
 	enum orield_seccomp seccomp;
 	enum log_level log_level;
@@ -210,6 +211,7 @@ ORIEL_MUST_CHECK int orield_users_finish(struct orield_users *users, bool made,
 ORIEL_MUST_CHECK int orield_users_become_root(struct orield_error *err);
 
 ORIEL_MUST_CHECK int orield_seccomp_start(enum orield_seccomp mode,
+					  bool file_handles,
 					  struct orield_error *err);
 
 /* The window of virtual machines. */

@@ -154,7 +154,20 @@ int orield_seccomp_broker(enum orield_seccomp mode)
 	return r;
 }
 
-int orield_seccomp_start(enum orield_seccomp mode, struct orield_error *err)
+/* For inodes without a descriptor of their own (src/server/file_handle.c). */
+static int allow_file_handles(scmp_filter_ctx ctx)
+{
+	int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
+				 SCMP_SYS(name_to_handle_at), 0);
+
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
+				     SCMP_SYS(open_by_handle_at), 0);
+	return r;
+}
+
+int orield_seccomp_start(enum orield_seccomp mode, bool file_handles,
+			 struct orield_error *err)
 {
 	scmp_filter_ctx ctx;
 	int r;
@@ -169,6 +182,8 @@ int orield_seccomp_start(enum orield_seccomp mode, struct orield_error *err)
 		r = allow_some(ctx);
 	if (!r)
 		r = allow_to_self(ctx);
+	if (!r && file_handles)
+		r = allow_file_handles(ctx);
 	if (!r)
 		r = seccomp_load(ctx);
 	seccomp_release(ctx);

@@ -17,6 +17,11 @@ int server_handle_new(struct server_session *s, int fd,
 
 	if (!h)
 		return -ENOMEM;
+	r = server_inode_pin(s->share, ino);
+	if (r) {
+		free(h);
+		return r;
+	}
 	atomic_init(&h->refs, 1);
 	h->share = s->share;
 	h->inode = ino;
@@ -35,6 +40,7 @@ int server_handle_new(struct server_session *s, int fd,
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (r) {
+		server_inode_unpin(s->share, ino);
 		pthread_mutex_destroy(&h->dir_lock);
 		free(h);
 	}
@@ -77,6 +83,7 @@ void server_handle_put(struct server_handle *h)
 	if (atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	server_fd_drop(h->share, h->fd);
+	server_inode_unpin(h->share, h->inode);
 	server_inode_unref(h->share, h->inode);
 	pthread_mutex_destroy(&h->dir_lock);
 	atomic_fetch_sub_explicit(&h->share->n.handles, 1,

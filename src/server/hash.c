@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Chained hash table; see hash.h. Invariant: a node hangs in the bucket of its
- * low hash bits, and count is the number of nodes.
+ * low hash bits, and count is the number of nodes. There are as many buckets as
+ * nodes at the most there were lately: it shrinks when seven of eight are empty.
  */
 #include "server/hash.h"
 
@@ -30,9 +31,9 @@ void hash_table_done(struct hash_table *t)
 	t->count = 0;
 }
 
-static void grow(struct hash_table *t)
+/* Where there is no memory it stays as it is. */
+static void resize(struct hash_table *t, size_t n)
 {
-	size_t n = t->n_buckets * 2;
 	struct hash_node **b = calloc(n, sizeof(*b));
 	size_t i;
 
@@ -59,7 +60,7 @@ void hash_table_add(struct hash_table *t, struct hash_node *n, uint64_t hash)
 	struct hash_node **head;
 
 	if (t->count >= t->n_buckets)
-		grow(t);
+		resize(t, t->n_buckets * 2);
 	head = &t->buckets[hash & (t->n_buckets - 1)];
 	n->hash = hash;
 	n->next = *head;
@@ -78,6 +79,8 @@ void hash_table_del(struct hash_table *t, struct hash_node *n)
 	*p = n->next;
 	n->next = NULL;
 	t->count--;
+	if (t->n_buckets > MIN_BUCKETS && t->count < t->n_buckets / 8)
+		resize(t, t->n_buckets / 4);
 }
 
 struct hash_node *hash_table_pop(struct hash_table *t, size_t *cursor)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The share's inode table: one entry per (device, inode, mount) that somebody
- * knows, each with an O_PATH descriptor. Nodeids count up and are never used
+ * knows, each with an O_PATH descriptor or a file handle. Nodeids count up and are never used
  * again, and only the sessions' own tables turn them into inodes: a client can
  * forge a number, not a file.
  *
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -42,17 +43,27 @@ static bool key_is_equal(const struct server_inode_key *a,
 	return a->ino == b->ino && a->dev == b->dev && a->mnt == b->mnt;
 }
 
+/* Without a descriptor the number may mean another file by now. */
+static bool is_it(const struct server_inode *ino,
+		  const struct server_inode_key *key,
+		  const struct file_handle *handle)
+{
+	return key_is_equal(&ino->key, key) &&
+	       (!ino->handle || (handle && server_fh_equal(ino->handle, handle)));
+}
+
 static struct server_inode *find_locked(struct server_share *sh,
 					const struct server_inode_key *key,
-					uint64_t hash)
+					const struct file_handle *handle)
 {
+	const uint64_t hash = key_hash(key);
 	struct hash_node *n = hash_table_first(&sh->by_key, hash);
 
 	for (; n; n = hash_table_next(n->next, hash)) {
 		struct server_inode *ino =
 			container_of(n, struct server_inode, by_key);
 
-		if (key_is_equal(&ino->key, key))
+		if (is_it(ino, key, handle))
 			return ino;
 	}
 	return NULL;
@@ -83,8 +94,22 @@ static void inode_free(struct server_inode *ino)
 	free(ino);
 }
 
+/*
+ * A client has forgotten very many: what they took goes back to the system, or
+ * the daemon would stay as large as it ever was. Seldom, because it costs: when
+ * hardly any are left, not while half of them are still to go.
+ */
+static bool is_time_to_trim_locked(struct server_share *sh)
+{
+	if (++sh->gone < 8192 || sh->by_key.count > sh->gone / 16)
+		return false;
+	sh->gone = 0;
+	return true;
+}
+
 void server_inode_unref(struct server_share *sh, struct server_inode *ino)
 {
+	bool trim;
 	unsigned i;
 
 	if (ORIEL_LIKELY(unref_fast(ino)))
@@ -97,25 +122,30 @@ void server_inode_unref(struct server_share *sh, struct server_inode *ino)
 		return;
 	}
 	hash_table_del(&sh->by_key, &ino->by_key);
+	trim = is_time_to_trim_locked(sh);
 	pthread_mutex_unlock(&sh->lock);
 	for (i = 0; i < SERVER_DAX_KINDS; i++)
 		oriel_assert(ino->dax[i].users == 0);
-	server_fd_drop(sh, ino->fd);
+	server_inode_close(sh, ino);
 	inode_free(ino);
+	if (ORIEL_UNLIKELY(trim))
+		malloc_trim(0);
 }
 
-struct server_inode *server_inode_find(struct server_share *sh,
+struct server_inode *server_inode_find(struct server_share *sh, int dirfd,
+				       const char *name,
 				       const struct statx *stx)
 {
+	struct file_handle *handle = server_fh_new(sh, dirfd, name);
 	struct server_inode_key key = key_of(stx);
-	uint64_t hash = key_hash(&key);
 	struct server_inode *ino;
 
 	pthread_mutex_lock(&sh->lock);
-	ino = find_locked(sh, &key, hash);
+	ino = find_locked(sh, &key, handle);
 	if (ino)
 		server_inode_ref(ino);
 	pthread_mutex_unlock(&sh->lock);
+	free(handle);
 	return ino;
 }
 
@@ -133,6 +163,14 @@ static struct server_inode *inode_new(struct server_share *sh, int fd,
 						memory_order_relaxed);
 	atomic_init(&ino->refs, 1);
 	pthread_mutex_init(&ino->dax_lock, NULL);
+	/* The root is in use all the time; what has no name may be gone when its
+	 * last descriptor is. */
+	if (!sh->mounts || !sh->root || !stx->stx_nlink)
+		return ino;
+	ino->mount_fd = server_mount_fd(sh, &ino->key, ino->type, fd);
+	if (ino->mount_fd >= 0)
+		ino->handle = server_fh_new(sh, fd, "");
+	ino->pins = ino->handle != NULL;
 	return ino;
 }
 
@@ -141,22 +179,22 @@ int server_inode_adopt(struct server_share *sh, int fd, const struct statx *stx,
 {
 	struct server_inode *fresh = inode_new(sh, fd, stx);
 	struct server_inode *ino;
-	uint64_t hash;
 
 	if (!fresh) {
 		server_fd_drop(sh, fd);
 		return -ENOMEM;
 	}
-	hash = key_hash(&fresh->key);
 	pthread_mutex_lock(&sh->lock);
-	ino = find_locked(sh, &fresh->key, hash);
+	ino = find_locked(sh, &fresh->key, fresh->handle);
 	if (ino)
 		server_inode_ref(ino);
 	else
-		hash_table_add(&sh->by_key, &fresh->by_key, hash);
+		hash_table_add(&sh->by_key, &fresh->by_key,
+			       key_hash(&fresh->key));
 	pthread_mutex_unlock(&sh->lock);
+	server_inode_unpin(sh, fresh);
 	if (ino) {
-		server_fd_drop(sh, fd);
+		server_inode_close(sh, fresh);
 		inode_free(fresh);
 		fresh = ino;
 	}
@@ -187,7 +225,7 @@ int server_inode_of_fd(struct server_share *sh, int fd, struct statx *stx,
 
 	if (statx(fd, "", AT_EMPTY_PATH, SERVER_STATX_MASK, stx))
 		return -errno;
-	ino = server_inode_find(sh, stx);
+	ino = server_inode_find(sh, fd, "", stx);
 	if (ino) {
 		*ret = ino;
 		return 0;
@@ -227,7 +265,7 @@ static int refuse_type(mode_t type)
 	}
 }
 
-int server_inode_open(struct server_share *sh, const struct server_inode *ino,
+int server_inode_open(struct server_share *sh, struct server_inode *ino,
 		      int flags)
 {
 	char name[12];
@@ -239,16 +277,19 @@ int server_inode_open(struct server_share *sh, const struct server_inode *ino,
 	if (sh->cfg.readonly &&
 	    ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC)))
 		return -EROFS;
-	r = server_fd_reserve(sh);
+	r = server_inode_pin(sh, ino);
 	if (r)
 		return r;
+	r = server_fd_reserve(sh);
+	if (r)
+		goto unpin;
 	fd = openat(sh->cfg.proc_fd, server_fd_name(ino->fd, name),
 		    (flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL)) | O_CLOEXEC |
 			    O_NOCTTY);
-	if (fd < 0) {
-		r = -errno;
+	r = fd < 0 ? -errno : fd;
+	if (fd < 0)
 		server_fd_release(sh);
-		return r;
-	}
-	return fd;
+unpin:
+	server_inode_unpin(sh, ino);
+	return r;
 }

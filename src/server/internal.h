@@ -21,15 +21,19 @@
  *   session->lock_lock the session's owners of locks, and who waits
  *   session->lock      the session's tables of nodes and handles
  *   share->lock        the share's inodes by (dev, ino, mount)
+ *   share->cache.lock  descriptors of inodes with a file handle (file_handle.c)
  *
  * LIFE OF AN INODE. It lives as long as somebody counts it: each session that
  * knows its nodeid, each handle, each mapping, each request that uses it, and
  * the share its root. Its O_PATH descriptor keeps the kernel's inode alive, so
- * the (dev, ino) key cannot come to mean another file while we have it.
+ * the (dev, ino) key cannot come to mean another file while we have it; or its
+ * file handle tells the two apart (file_handle.c). inode->fd may be used by who
+ * has pinned the inode: every request has those that it names, every handle.
  */
 #ifndef ORIEL_SERVER_INTERNAL_H
 #define ORIEL_SERVER_INTERNAL_H
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -76,7 +80,11 @@ struct server_inode {
 	struct server_inode_key key;
 	uint64_t nodeid;
 	mode_t type; /* S_IFMT bits; never change */
-	int fd;      /* O_PATH */
+	int fd;      /* O_PATH; with a handle: -1 while closed */
+	unsigned pins;              /* the rest: only with a handle */
+	int mount_fd;
+	struct file_handle *handle; /* NULL: fd is always open */
+	struct list idle;           /* in the cache: open, no pins */
 	_Atomic uint64_t refs;
 	pthread_mutex_t dax_lock;
 	struct server_dax_fd dax[SERVER_DAX_KINDS];
@@ -92,8 +100,28 @@ struct server_counters {
 	_Atomic uint64_t queues[16];
 };
 
+#define SERVER_MOUNTS_MAX 64u
+
+/* A mount below the share, with any directory on it. */
+struct server_mount {
+	uint64_t mnt;
+	int fd;
+};
+
+/* Open descriptors of inodes with a handle that nobody has pinned. */
+struct server_fd_cache {
+	pthread_mutex_t lock;
+	struct list idle; /* the one unused for longest first */
+	unsigned n_idle;
+	unsigned max;
+};
+
 struct server_share {
 	_Atomic unsigned refs;
+	pthread_mutex_t mounts_lock;
+	struct server_mount *mounts; /* NULL: no file handles. mounts_lock */
+	unsigned n_mounts;           /* mounts_lock */
+	struct server_fd_cache cache;
 	struct server_share_config cfg; /* with descriptors of our own */
 	struct server_inode *root;
 	uint64_t fd_limit;
@@ -101,6 +129,7 @@ struct server_share {
 	_Atomic uint64_t next_nodeid;
 	pthread_mutex_t lock;
 	struct hash_table by_key;
+	uint64_t gone; /* inodes that went since memory was given back; lock */
 	struct server_counters n;
 };
 
@@ -193,7 +222,7 @@ size_t server_iov_write(const struct iovec *iov, unsigned n, size_t off,
 unsigned server_iov_slice(const struct iovec *iov, unsigned n, size_t off,
 			  size_t len, struct iovec *dst);
 
-/* share.c */
+/* share.c: 0, or -EMFILE */
 ORIEL_MUST_CHECK int server_fd_reserve(struct server_share *sh);
 /* May @s have one more node or handle? 0 or -EMFILE; s->lock is held. */
 ORIEL_MUST_CHECK int server_quota_locked(const struct server_session *s);
@@ -203,8 +232,12 @@ void server_fd_drop(struct server_share *sh, int fd); /* close and release */
 /* inode.c */
 void server_inode_ref(struct server_inode *ino);
 void server_inode_unref(struct server_share *sh, struct server_inode *ino);
-/* The inode @stx describes, counted, or NULL if the table does not have it. */
-struct server_inode *server_inode_find(struct server_share *sh,
+/*
+ * The inode of @name in @dirfd ("": of @dirfd itself), which @stx describes,
+ * counted; or NULL if the table does not have it.
+ */
+struct server_inode *server_inode_find(struct server_share *sh, int dirfd,
+				       const char *name,
 				       const struct statx *stx);
 /* The same, entered with @fd (O_PATH, one reservation) if it is new; @fd is
  * used up in any case. */
@@ -217,15 +250,49 @@ ORIEL_MUST_CHECK int server_inode_of_fd(struct server_share *sh, int fd,
 					struct server_inode **ret);
 /* Open for I/O: regular files only; one reservation goes with the result. */
 ORIEL_MUST_CHECK int server_inode_open(struct server_share *sh,
-				       const struct server_inode *ino,
-				       int flags);
+				       struct server_inode *ino, int flags);
 ORIEL_MUST_CHECK int server_inode_stat(const struct server_inode *ino,
 				       struct statx *ret);
 /* "17", for paths relative to proc_fd; @buf of at least 12 bytes. */
 const char *server_fd_name(int fd, char *buf);
 
+/* file_handle.c */
+void server_fh_init(struct server_share *sh);
+ORIEL_MUST_CHECK int server_fh_start(struct server_share *sh);
+void server_fh_done(struct server_share *sh);
+/* The handle of @name in @dirfd ("": of @dirfd); NULL: there is none. */
+struct file_handle *server_fh_new(struct server_share *sh, int dirfd,
+				  const char *name);
+bool server_fh_equal(const struct file_handle *a, const struct file_handle *b);
+/* What to open handles of @key's mount with, or -1; @path_fd is of the inode. */
+int server_mount_fd(struct server_share *sh, const struct server_inode_key *key,
+		    mode_t type, int path_fd);
+ORIEL_MUST_CHECK int server_inode_pin_slow(struct server_share *sh,
+					   struct server_inode *ino);
+void server_inode_unpin_slow(struct server_share *sh, struct server_inode *ino);
+void server_inode_close(struct server_share *sh, struct server_inode *ino);
+/* Close the descriptor that nobody used for longest. False: there is none. */
+bool server_fh_evict(struct server_share *sh);
+
+/* Keep inode->fd open. 0; -ESTALE: the file is gone; -EMFILE; else -errno. */
+ORIEL_MUST_CHECK static inline int server_inode_pin(struct server_share *sh,
+						    struct server_inode *ino)
+{
+	return ORIEL_LIKELY(!ino->handle) ? 0 : server_inode_pin_slow(sh, ino);
+}
+
+static inline void server_inode_unpin(struct server_share *sh,
+				      struct server_inode *ino)
+{
+	if (ORIEL_UNLIKELY(ino->handle != NULL))
+		server_inode_unpin_slow(sh, ino);
+}
+
 /* nodes.c: what a session knows, and lookup */
-struct server_inode *server_node_get(struct server_session *s, uint64_t nodeid);
+/* Counted and pinned: 0, -ESTALE: it does not know it, or as pinning. */
+ORIEL_MUST_CHECK int server_node_get(struct server_session *s, uint64_t nodeid,
+				     struct server_inode **ret);
+void server_node_put(struct server_session *s, struct server_inode *ino);
 /* Count one lookup of @ino, whose reference is used up in any case. */
 ORIEL_MUST_CHECK int server_node_add(struct server_session *s,
 				     struct server_inode *ino);
@@ -259,7 +326,7 @@ void server_handles_clear(struct server_session *s);
  * it; its id, or 0; and for each RELEASE, and when a node is forgotten.
  */
 uint32_t server_backing_get(struct server_session *s,
-			    const struct server_inode *ino);
+			    const struct server_inode *ino); /* pinned */
 void server_backing_put(struct server_session *s, uint64_t nodeid);
 void server_backing_forget(struct server_session *s, uint64_t nodeid);
 void server_backings_clear(struct server_session *s);

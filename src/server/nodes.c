@@ -32,7 +32,7 @@ static struct server_node *find_locked(struct server_session *s,
 	return NULL;
 }
 
-struct server_inode *server_node_get(struct server_session *s, uint64_t nodeid)
+static struct server_inode *node_ref(struct server_session *s, uint64_t nodeid)
 {
 	struct server_inode *ino = NULL;
 	struct server_node *node;
@@ -49,6 +49,28 @@ struct server_inode *server_node_get(struct server_session *s, uint64_t nodeid)
 	}
 	pthread_mutex_unlock(&s->lock);
 	return ino;
+}
+
+int server_node_get(struct server_session *s, uint64_t nodeid,
+		    struct server_inode **ret)
+{
+	struct server_inode *ino = node_ref(s, nodeid);
+	int r;
+
+	if (!ino)
+		return -ESTALE;
+	r = server_inode_pin(s->share, ino);
+	if (r)
+		server_inode_unref(s->share, ino);
+	else
+		*ret = ino;
+	return r;
+}
+
+void server_node_put(struct server_session *s, struct server_inode *ino)
+{
+	server_inode_unpin(s->share, ino);
+	server_inode_unref(s->share, ino);
 }
 
 /* Count one more lookup if the session knows @ino already. */
@@ -239,7 +261,7 @@ int server_lookup(struct server_req *req, struct server_inode *dir,
 	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
 		  SERVER_STATX_MASK, &stx))
 		return -errno;
-	ino = server_inode_find(req->share, &stx);
+	ino = server_inode_find(req->share, dir->fd, name, &stx);
 	if (ORIEL_UNLIKELY(!ino)) {
 		r = lookup_open(req->share, dir, name, &stx, &ino);
 		if (r)

@@ -121,7 +121,7 @@ static int second_flags(const struct server_req *req, uint32_t asked, int tried,
 }
 
 /* Open @ino as the client says; truncation keeps bits only if it may. */
-static int open_as_asked(struct server_req *req, const struct server_inode *ino,
+static int open_as_asked(struct server_req *req, struct server_inode *ino,
 			 uint32_t flags, uint32_t open_flags)
 {
 	bool keep = (flags & O_TRUNC) &&
@@ -226,19 +226,18 @@ static ssize_t create_existing(struct server_req *req, const char *name,
 {
 	struct fuse_entry_out entry;
 	struct server_inode *ino;
-	int fd;
 	int r = server_lookup(req, req->inode, name, &entry);
 
 	if (r)
 		return r;
-	ino = server_node_get(req->s, entry.nodeid);
-	fd = ino ? open_as_asked(req, ino, in->flags, in->open_flags) : -ESTALE;
-	if (ino)
-		server_inode_unref(req->share, ino);
+	r = server_node_get(req->s, entry.nodeid, &ino);
+	if (!r) {
+		r = open_as_asked(req, ino, in->flags, in->open_flags);
+		server_node_put(req->s, ino);
+	}
 	/* The reply counts a lookup of its own: give this one back after. */
-	r = fd;
-	if (fd >= 0)
-		r = (int)reply_created(req, fd);
+	if (r >= 0)
+		r = (int)reply_created(req, r);
 	server_node_forget(req->s, entry.nodeid, 1);
 	return r;
 }

@@ -154,13 +154,13 @@ ssize_t server_op_link(struct server_req *req)
 		return r;
 	if (!S_ISDIR(req->inode->type))
 		return -ENOTDIR;
-	old = server_node_get(req->s, in.oldnodeid);
-	if (!old)
-		return -ESTALE;
+	r = server_node_get(req->s, in.oldnodeid, &old);
+	if (r)
+		return r;
 	/* needs no CAP_DAC_READ_SEARCH, which AT_EMPTY_PATH would */
 	r = linkat(req->share->cfg.proc_fd, server_fd_name(old->fd, fd_name),
 		   req->inode->fd, name, AT_SYMLINK_FOLLOW) ? -errno : 0;
-	server_inode_unref(req->share, old);
+	server_node_put(req->s, old);
 	return r ? r : reply_lookup(req, name);
 }
 
@@ -199,12 +199,12 @@ static ssize_t rename_names(struct server_req *req, size_t pos,
 		r = server_arg_name(req, &pos, &new_name);
 	if (r)
 		return r;
-	to = server_node_get(req->s, newdir);
-	if (!to)
-		return -ESTALE;
+	r = server_node_get(req->s, newdir, &to);
+	if (r)
+		return r;
 	r = renameat2(req->inode->fd, old_name, to->fd, new_name, flags) ?
 		    -errno : 0;
-	server_inode_unref(req->share, to);
+	server_node_put(req->s, to);
 	return r;
 }
 

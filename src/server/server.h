@@ -33,7 +33,17 @@ enum server_cache {
 	SERVER_CACHE_METADATA, /* 86400 s, but data as with NEVER */
 };
 
+/* Inodes that clients know: held open, or remembered by file handle, which
+ * takes CAP_DAC_READ_SEARCH and a file system that has them. */
+enum server_file_handles {
+	SERVER_HANDLES_NEVER,
+	SERVER_HANDLES_PREFER,    /* where it works; else it says why not */
+	SERVER_HANDLES_MANDATORY, /* server_share_new() fails if it does not */
+};
+
 struct server_share_config {
+	enum server_file_handles file_handles;
+	unsigned spare_fds; /* with handles: kept open in case; 0: 1024 */
 	int root_fd;      /* the directory, O_PATH or O_RDONLY; dup'ed */
 	int proc_fd;      /* /proc/self/fd of this process, opened before any
 			     sandbox closed; dup'ed */

@@ -267,11 +267,11 @@ static ssize_t run_op(struct server_req *req, const struct op *op,
 		return r;
 	if (!(op->flags & OP_NODE))
 		return op->fn(req);
-	req->inode = server_node_get(req->s, req->hdr.nodeid);
-	if (!req->inode)
-		return -ESTALE;
+	r = server_node_get(req->s, req->hdr.nodeid, &req->inode);
+	if (r)
+		return r;
 	r = op->fn(req);
-	server_inode_unref(req->share, req->inode);
+	server_node_put(req->s, req->inode);
 	return r;
 }
 

@@ -14,10 +14,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 
 /* A quarter is for connections: each has some twenty descriptors. */
 static uint64_t fd_limit(void)
@@ -31,18 +33,23 @@ static uint64_t fd_limit(void)
 
 int server_quota_locked(const struct server_session *s)
 {
-	return s->nodes.count + s->handles.count < s->share->session_limit ?
-		       0 : -EMFILE;
+	uint64_t n = s->handles.count;
+
+	if (!s->share->mounts)
+		n += s->nodes.count;
+	return n < s->share->session_limit ? 0 : -EMFILE;
 }
 
 int server_fd_reserve(struct server_share *sh)
 {
-	uint64_t old = atomic_fetch_add_explicit(&sh->n.fds, 1,
-						 memory_order_relaxed);
+	do {
+		uint64_t old = atomic_fetch_add_explicit(&sh->n.fds, 1,
+							 memory_order_relaxed);
 
-	if (ORIEL_LIKELY(old < sh->fd_limit))
-		return 0;
-	server_fd_release(sh);
+		if (ORIEL_LIKELY(old < sh->fd_limit))
+			return 0;
+		server_fd_release(sh);
+	} while (server_fh_evict(sh));
 	return -EMFILE;
 }
 
@@ -93,11 +100,27 @@ err_close:
 	return r;
 }
 
+static int start_handles(struct server_share *sh)
+{
+	int r;
+
+	if (sh->cfg.file_handles == SERVER_HANDLES_NEVER)
+		return 0;
+	r = server_fh_start(sh);
+	if (!r || sh->cfg.file_handles == SERVER_HANDLES_MANDATORY)
+		return r;
+	log_warn("file handles cannot be used here (%s): files that clients know"
+		 " are held open", r == -EPERM ?
+		 "no CAP_DAC_READ_SEARCH" : strerror(-r));
+	return 0;
+}
+
 static void share_free(struct server_share *sh)
 {
 	if (sh->root)
 		server_inode_unref(sh, sh->root);
 	hash_table_done(&sh->by_key);
+	server_fh_done(sh);
 	pthread_mutex_destroy(&sh->lock);
 	fd_close(&sh->cfg.root_fd);
 	fd_close(&sh->cfg.proc_fd);
@@ -118,6 +141,7 @@ int server_share_new(const struct server_share_config *cfg,
 	atomic_init(&sh->refs, 1);
 	atomic_init(&sh->next_nodeid, FUSE_ROOT_ID);
 	pthread_mutex_init(&sh->lock, NULL);
+	server_fh_init(sh);
 	sh->fd_limit = fd_limit();
 	sh->session_limit = sh->fd_limit - sh->fd_limit / 4;
 	r = hash_table_init(&sh->by_key);
@@ -127,6 +151,8 @@ int server_share_new(const struct server_share_config *cfg,
 		r = dup_fd(cfg->proc_fd, &sh->cfg.proc_fd);
 	if (!r)
 		r = open_root(sh);
+	if (!r)
+		r = start_handles(sh);
 	if (r) {
 		share_free(sh);
 		return r;

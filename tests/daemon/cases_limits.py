@@ -85,6 +85,75 @@ def all_hogs():
             s.close()
 
 
+def resident(rig):
+    """Bytes of the daemon's own memory."""
+    with open(rig.proc('status')) as f:
+        return sum(int(l.split()[1]) << 10 for l in f
+                   if l.startswith('RssAnon'))
+
+
+def look_at_all(s, directory, handle):
+    """READDIRPLUS of a whole directory: [(nodeid, lookups)]."""
+    nodes, off = [], 0
+    while part := s.readdir_once(directory, handle, off, 120000, plus=True):
+        nodes += [(p[4].nodeid, 1) for p in part if p[4] and p[4].nodeid]
+        off = part[-1][3]
+    return nodes
+
+
+def grow(rig, count, stays_low):
+    """READDIRPLUS of @count files, then forget them, three times."""
+    os.mkdir(rig.share + '/many')
+    for i in range(count):
+        os.close(os.open(f'{rig.share}/many/{i}', os.O_CREAT))
+    s = rig.session()
+    fds, sizes = rig.daemon.fds(), [resident(rig)]
+    node = s.lookup(fuse.ROOT, 'many').nodeid
+    for _ in range(3):
+        handle = s.opendir(node)
+        nodes = look_at_all(s, node, handle)
+        assert len(nodes) == count, len(nodes)
+        top = resident(rig)
+        held = rig.daemon.fds() - fds
+        assert (held < 2000) == stays_low, held
+        for i in range(0, count, count // 10):
+            got = s.getattr(nodes[i][0])
+            assert got.mode & 0o170000 == 0o100000
+            fh = s.open(nodes[i][0])
+            assert s.read(nodes[i][0], fh, 0, 9) == b''
+            s.release(nodes[i][0], fh)
+        s.release(node, handle, fuse.RELEASEDIR)
+        for i in range(0, count, 1000):
+            s.batch_forget(nodes[i:i + 1000])
+        s.getattr(fuse.ROOT)
+        limit = time.monotonic() + 20
+        while rig.daemon.fds() > fds + 5 and time.monotonic() < limit:
+            time.sleep(0.02)
+        assert rig.daemon.fds() <= fds + 5
+        sizes.append(resident(rig))
+    print(f'  {count} files: {held} descriptors, {top - sizes[0] >> 10} KiB; '
+          f'afterwards {[v >> 10 for v in sizes]} KiB')
+    # Small amounts stay for the next time.
+    assert sizes[-1] <= sizes[0] + (4 << 20), sizes
+    s.close()
+
+
+def growth():
+    """Very many files are looked up and forgotten, again and again: nothing
+    stays of them."""
+    with Rig() as rig:
+        grow(rig, 8000, False)
+
+
+def growth_by_handle():
+    """More than there can be descriptors."""
+    with Rig('--inode-file-handles=prefer') as rig:
+        if 'file handles cannot be used' in rig.daemon.log():
+            print('  not here:', rig.daemon.log())
+            return
+        grow(rig, int(os.environ.get('ORIEL_TEST_FILES', 40000)), True)
+
+
 def more_connections_than_descriptors():
     """The daemon waits instead of ending, and serves when there is room."""
     with Rig('--rlimit-nofile=150') as rig:
@@ -258,6 +327,7 @@ def many_idle():
             d.mem.close()
 
 
-CASES = [one_hog, all_hogs, more_connections_than_descriptors,
+CASES = [one_hog, all_hogs, growth, growth_by_handle,
+         more_connections_than_descriptors,
          call_that_blocks, kick_that_blocks, lease_holds_one_file,
          lease_and_sigterm, channel_never_answered, many_idle]

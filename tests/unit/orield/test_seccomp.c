@@ -41,7 +41,7 @@ static int end_under(enum orield_seccomp mode)
 
 		sigaction(SIGSYS, &sa, NULL);
 		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-		    orield_seccomp_start(mode, &err))
+		    orield_seccomp_start(mode, false, &err))
 			_exit(1);
 		_exit(syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0) < 0 ?
 			      REFUSED : CALLED);

@@ -63,6 +63,8 @@ struct rig_config {
 	const struct server_later_ops *later_ops;
 };
 
+/* Are inodes remembered by file handle (ORIEL_TEST_FILE_HANDLES)? */
+bool rig_has_handles(void);
 /* A fresh directory and a session on it, not initialised. NULL: defaults. */
 void rig_start(struct rig *r, const struct rig_config *cfg);
 /* The same directory again under other rules. */

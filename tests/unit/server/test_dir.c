@@ -170,6 +170,8 @@ static void no_descriptors_left(void **state)
 	uint64_t fh;
 	struct rig r;
 
+	if (rig_has_handles())
+		skip(); /* then they do not run out: test_handles.c */
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	low = old;
 	low.rlim_cur = 128; /* 96 of them for the server */
