@@ -140,6 +140,16 @@ static int check(struct orield_options *opt, struct orield_error *err)
 		r = check_users(opt, err);
 	if (r)
 		return r;
+	if (opt->posix_acl && !opt->xattr)
+		return orield_fail(err, -EINVAL, "--posix-acl keeps access lists"
+				   " as extended attributes: not with"
+				   " --no-xattr");
+	if (opt->posix_acl &&
+	    (!server_ids_empty(&opt->uids) || !server_ids_empty(&opt->gids)))
+		return orield_fail(err, -EINVAL, "--posix-acl: the users in"
+				   " access lists are not translated: not with"
+				   " --translate-uid and -gid; --uid-map does"
+				   " that");
 	if (opt->writeback && opt->cache != SERVER_CACHE_AUTO &&
 	    opt->cache != SERVER_CACHE_ALWAYS)
 		return orield_fail(err, -EINVAL, "--writeback needs"

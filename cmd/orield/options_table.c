@@ -65,9 +65,13 @@ const struct option_row option_rows[] = {
 	  "files that clients know are remembered by file handle, not held open"
 	  " (default: never; as root)" },
 
-	{ "no-posix-acl", NOTHING, "accepted: it is so anyway" },
+	{ "posix-acl", FLAG(posix_acl),
+	  "the client enforces access lists; they are kept as xattrs" },
+	{ "no-posix-acl", NO_FLAG(posix_acl), "it does not (default)" },
+	{ "announce-submounts", NO_FLAG(no_submounts),
+	  "what is mounted below the share has a device of its own (default)" },
+	{ "no-announce-submounts", FLAG(no_submounts), "it has not" },
 	{ "no-security-label", NOTHING, "accepted: it is so anyway" },
-	{ "no-announce-submounts", NOTHING, "accepted: it is so anyway" },
 
 	{ "translate-uid", SET("TYPE:FROM:TO:COUNT", option_set_translate_uid),
 	  "the client's user FROM is our TO; types: map (both ways), guest,"
@@ -142,11 +146,7 @@ static const struct {
 	const char *name;
 	const char *instead;
 } refused[] = {
-	{ "posix-acl", "access lists are not enforced; use --xattr to pass"
-	  " them through" },
 	{ "security-label", "files get the label the host gives them" },
-	{ "announce-submounts", "what is mounted below the share belongs to"
-	  " it; share it by a daemon of its own" },
 	{ "migration-mode", "guests cannot be migrated with a share; detach"
 	  " it before" },
 	{ "migration-on-error", "guests cannot be migrated with a share" },

@@ -75,6 +75,8 @@ struct orield_options {
 	int ready_fd;     /* -1: none given */
 	bool readonly;
 	bool xattr;
+	bool posix_acl;
+	bool no_submounts;
 	bool passthrough;
 	bool print_qemu_args;
 	enum orield_guest_dax guest_dax;

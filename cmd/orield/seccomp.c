@@ -25,7 +25,7 @@ static const char *const allowed[] = {
 	"mknodat", "mkdirat", "renameat2", "renameat", "readlinkat",
 	"utimensat", "utimensat_time64", "faccessat", "faccessat2",
 	"getxattr", "setxattr", "listxattr", "removexattr", "fgetxattr",
-	"fremovexattr", "fcntl", "fcntl64", "dup", "dup3", "fchdir", "flock",
+	"fremovexattr", "umask", "fcntl", "fcntl64", "dup", "dup3", "fchdir", "flock",
 	/* src/server: credentials of a thread */
 	"capget", "capset", "setfsuid", "setfsgid", "setfsuid32",
 	"setfsgid32", "getuid", "geteuid", "getgid", "getegid", "getppid",

@@ -191,6 +191,7 @@ struct server_thread {
 	bool can_switch;    /* may act as the client's user */
 	bool switched;
 	void *bounce;       /* FUSE_WIRE_MAX_WRITE bytes, or NULL */
+	bool masked;        /* a umask of the client's is set */
 	bool own_cwd;       /* cwd is /proc/self/fd, this thread's only */
 };
 
@@ -340,6 +341,13 @@ void server_creds_leave(struct server_thread *t);
 /* Set-uid and set-gid bits survive what follows, where we may say so. */
 void server_fsetid_raise(struct server_thread *t);
 void server_fsetid_lower(struct server_thread *t);
+/*
+ * The mode to make something with: @mode less @umask; or @mode as it is, where
+ * the kernel takes @umask for this thread until leave, because an access list of
+ * the directory counts instead of it.
+ */
+mode_t server_mask_enter(struct server_req *req, mode_t mode, mode_t umask);
+void server_mask_leave(struct server_thread *t);
 /* Make relative paths of this thread start in /proc/self/fd. */
 ORIEL_MUST_CHECK int server_thread_enter_proc(struct server_thread *t,
 					      int proc_fd);
@@ -394,6 +402,7 @@ uint32_t server_open_flags(const struct server_share *sh, bool is_dir);
 typedef ssize_t server_op_fn(struct server_req *req);
 server_op_fn server_op_init, server_op_destroy;
 server_op_fn server_op_lookup, server_op_forget, server_op_batch_forget;
+server_op_fn server_op_statx;
 server_op_fn server_op_readlink, server_op_symlink, server_op_mknod;
 server_op_fn server_op_mkdir, server_op_unlink, server_op_rmdir;
 server_op_fn server_op_rename, server_op_rename2, server_op_link;

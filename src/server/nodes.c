@@ -254,6 +254,7 @@ int server_lookup(struct server_req *req, struct server_inode *dir,
 {
 	struct server_inode *ino;
 	struct statx stx;
+	bool is_mount;
 	int r;
 
 	if (!S_ISDIR(dir->type))
@@ -267,5 +268,11 @@ int server_lookup(struct server_req *req, struct server_inode *dir,
 		if (r)
 			return r;
 	}
-	return server_entry(req, ino, &stx, ret);
+	is_mount = S_ISDIR(ino->type) && (ino->key.mnt != dir->key.mnt ||
+					  ino->key.dev != dir->key.dev);
+	r = server_entry(req, ino, &stx, ret);
+	if (!r && is_mount && (atomic_load_explicit(&req->s->flags,
+			memory_order_relaxed) & FUSE_SUBMOUNTS))
+		ret->attr.flags |= FUSE_ATTR_SUBMOUNT;
+	return r;
 }

@@ -28,6 +28,67 @@ static ssize_t reply_attr(struct server_req *req)
 	return sizeof(*out);
 }
 
+/* What of it concerns a client: nothing of where we have mounted what. */
+#define ATTRIBUTES (STATX_ATTR_COMPRESSED | STATX_ATTR_IMMUTABLE | \
+		    STATX_ATTR_APPEND | STATX_ATTR_NODUMP | \
+		    STATX_ATTR_ENCRYPTED | STATX_ATTR_VERITY)
+
+static void fill_statx(const struct server_req *req, const struct statx *stx,
+		       struct statx *ret)
+{
+	const struct server_share_config *cfg = &req->share->cfg;
+	const struct statx out = {
+		.stx_mask = stx->stx_mask & (STATX_BASIC_STATS | STATX_BTIME),
+		.stx_blksize = stx->stx_blksize,
+		.stx_attributes = stx->stx_attributes & ATTRIBUTES,
+		.stx_attributes_mask = stx->stx_attributes_mask & ATTRIBUTES,
+		.stx_nlink = stx->stx_nlink,
+		.stx_uid = server_id_to_guest(&cfg->uids, stx->stx_uid),
+		.stx_gid = server_id_to_guest(&cfg->gids, stx->stx_gid),
+		.stx_mode = stx->stx_mode,
+		.stx_ino = stx->stx_ino,
+		.stx_size = stx->stx_size,
+		.stx_blocks = stx->stx_blocks,
+		.stx_atime = stx->stx_atime,
+		.stx_btime = stx->stx_btime,
+		.stx_ctime = stx->stx_ctime,
+		.stx_mtime = stx->stx_mtime,
+		.stx_rdev_major = stx->stx_rdev_major,
+		.stx_rdev_minor = stx->stx_rdev_minor,
+		.stx_dev_major = stx->stx_dev_major,
+		.stx_dev_minor = stx->stx_dev_minor,
+	};
+
+	*ret = out;
+}
+
+/*
+ * The basic attributes are always all there, whatever was asked: the client's
+ * kernel takes them for those of the inode.
+ */
+ssize_t server_op_statx(struct server_req *req)
+{
+	struct fuse_wire_statx_out *out =
+		(struct fuse_wire_statx_out *)req->t->reply;
+	uint64_t agreed = atomic_load_explicit(&req->s->flags,
+					       memory_order_relaxed);
+	struct fuse_wire_statx_in in;
+	struct statx stx;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	/* It has no room for FUSE_ATTR_DAX: with GETATTR there is. */
+	if (agreed & FUSE_HAS_INODE_DAX)
+		return -ENOSYS;
+	if (statx(req->inode->fd, "", AT_EMPTY_PATH |
+		  (int)(in.sx_flags & AT_STATX_SYNC_TYPE),
+		  STATX_BASIC_STATS | (in.sx_mask & STATX_BTIME), &stx))
+		return -errno;
+	memset(out, 0, sizeof(*out));
+	out->attr_valid = server_valid_seconds(req->share);
+	fill_statx(req, &stx, &out->stat);
+	return sizeof(*out);
+}
+
 ssize_t server_op_getattr(struct server_req *req)
 {
 	return reply_attr(req);

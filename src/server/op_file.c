@@ -198,6 +198,7 @@ static int create_new(struct server_req *req, const char *name,
 		      const struct fuse_create_in *in, int more_flags)
 {
 	int flags = (local_flags(req, in->flags) & ~O_TRUNC) | more_flags;
+	mode_t mode;
 	int fd;
 	int r = server_fd_reserve(req->share);
 
@@ -206,10 +207,11 @@ static int create_new(struct server_req *req, const char *name,
 	r = server_creds_enter(req->t, req->hdr.uid, req->hdr.gid, true);
 	if (r)
 		goto err_release;
+	mode = server_mask_enter(req, in->mode & 07777, in->umask);
 	fd = openat(req->inode->fd, name,
-		    flags | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
-		    in->mode & ~in->umask & 07777);
+		    flags | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);
 	r = fd < 0 ? -errno : 0;
+	server_mask_leave(req->t);
 	server_creds_leave(req->t);
 	if (r)
 		goto err_release;

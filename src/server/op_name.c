@@ -3,7 +3,8 @@
  * Requests that name an entry of a directory. Each name is one checked
  * component, resolved against the parent's own descriptor and never followed:
  * nothing here can leave the share. What is created belongs to the client's
- * user, and the mode is what it asked for less its umask (ours is 0).
+ * user, and the mode is what it asked for less its umask (ours is 0), which an
+ * access list of the directory replaces where the client knows access lists.
  */
 #include "server/internal.h"
 
@@ -75,6 +76,7 @@ static ssize_t created(struct server_req *req, int r, const char *name)
 {
 	if (r)
 		r = -errno;
+	server_mask_leave(req->t);
 	server_creds_leave(req->t);
 	return r ? r : reply_lookup(req, name);
 }
@@ -84,6 +86,7 @@ ssize_t server_op_mkdir(struct server_req *req)
 	struct fuse_mkdir_in in;
 	size_t pos = sizeof(in);
 	const char *name;
+	mode_t mode;
 	int r;
 
 	memcpy(&in, req->t->arg, sizeof(in));
@@ -92,8 +95,8 @@ ssize_t server_op_mkdir(struct server_req *req)
 		r = enter(req);
 	if (r)
 		return r;
-	return created(req, mkdirat(req->inode->fd, name,
-				    in.mode & ~in.umask & 07777), name);
+	mode = server_mask_enter(req, in.mode & 07777, in.umask);
+	return created(req, mkdirat(req->inode->fd, name, mode), name);
 }
 
 /* The other way round of what attributes are sent with. */
@@ -108,6 +111,7 @@ ssize_t server_op_mknod(struct server_req *req)
 	struct fuse_mknod_in in;
 	size_t pos = sizeof(in);
 	const char *name;
+	mode_t mode;
 	int r;
 
 	memcpy(&in, req->t->arg, sizeof(in));
@@ -116,8 +120,8 @@ ssize_t server_op_mknod(struct server_req *req)
 		r = enter(req);
 	if (r)
 		return r;
-	return created(req, mknodat(req->inode->fd, name,
-				    in.mode & ~(in.umask & 07777),
+	mode = server_mask_enter(req, in.mode, in.umask);
+	return created(req, mknodat(req->inode->fd, name, mode,
 				    local_rdev(in.rdev)), name);
 }
 

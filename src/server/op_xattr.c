@@ -74,6 +74,27 @@ static int drop_sgid(struct server_req *req, const char *path)
 			stx.stx_mode & 07777 & ~S_ISGID, 0) ? -errno : 0;
 }
 
+/*
+ * A client that knows access lists says when the set-gid bit has to go; with
+ * ours it would go each time, since the group is not ours.
+ */
+static int set_value(struct server_req *req, const char *path, const char *name,
+		     size_t pos, const struct fuse_setxattr_in *in)
+{
+	uint64_t agreed = atomic_load_explicit(&req->s->flags,
+					       memory_order_relaxed);
+	bool keep = agreed & FUSE_POSIX_ACL;
+	int r;
+
+	if (keep)
+		server_fsetid_raise(req->t);
+	r = setxattr(path, name, req->t->arg + pos, in->size, (int)in->flags) ?
+		    -errno : 0;
+	if (keep)
+		server_fsetid_lower(req->t);
+	return r;
+}
+
 ssize_t server_op_setxattr(struct server_req *req)
 {
 	struct fuse_setxattr_in in;
@@ -94,8 +115,9 @@ ssize_t server_op_setxattr(struct server_req *req)
 		return -E2BIG;
 	if (in.size > req->arg_len - pos)
 		return -EINVAL;
-	if (setxattr(path, name, req->t->arg + pos, in.size, (int)in.flags))
-		return -errno;
+	r = set_value(req, path, name, pos, &in);
+	if (r)
+		return r;
 	if (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
 		return drop_sgid(req, path);
 	return 0;

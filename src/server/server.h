@@ -51,6 +51,8 @@ struct server_share_config {
 	bool no_posix_locks; /* they are each client's own affair */
 	bool no_flock;
 	bool xattr;
+	bool posix_acl;   /* the client enforces them; only with xattr */
+	bool no_submounts; /* mounts below are not announced as such */
 	enum server_cache cache;
 	uint64_t dax_min_bytes; /* smaller files are not FUSE_ATTR_DAX */
 	bool allow_mmap;      /* shared mappings of FOPEN_DIRECT_IO files */

@@ -101,6 +101,9 @@ static const struct op ops[] = {
 	[FUSE_REMOVEMAPPING] = { server_op_removemapping,
 				 ARG(removemapping_in), 0, 0 },
 	[FUSE_SYNCFS] = { server_op_syncfs, 0, 0, OP_NODE },
+	[FUSE_WIRE_STATX] = { server_op_statx,
+			      sizeof(struct fuse_wire_statx_in),
+			      sizeof(struct fuse_wire_statx_out), OP_NODE },
 	[FUSE_TMPFILE] = { server_op_tmpfile, ARG(create_in), ENTRY + OPENED,
 			   OP_NODE | OP_CHANGE },
 };
@@ -435,6 +438,10 @@ static uint64_t agree(const struct server_session *s,
 	if (cfg->no_readdirplus || cfg->cache == SERVER_CACHE_NEVER)
 		offered &= ~((uint64_t)FUSE_DO_READDIRPLUS |
 			     FUSE_READDIRPLUS_AUTO);
+	if (cfg->posix_acl)
+		offered |= FUSE_POSIX_ACL | FUSE_DONT_MASK;
+	if (!cfg->no_submounts)
+		offered |= FUSE_SUBMOUNTS;
 	if (cfg->writeback)
 		offered |= FUSE_WRITEBACK_CACHE;
 	/* the kernel writes at once then, or not by itself */

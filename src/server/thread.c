@@ -20,6 +20,7 @@
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -160,6 +161,29 @@ void server_fsetid_lower(struct server_thread *t)
 {
 	if (t->permitted & CAP_BIT(CAP_FSETID))
 		(void)caps_set(t, t->caps);
+}
+
+mode_t server_mask_enter(struct server_req *req, mode_t mode, mode_t mask)
+{
+	struct server_thread *t = req->t;
+	uint64_t agreed = atomic_load_explicit(&req->s->flags,
+					       memory_order_relaxed);
+
+	mask &= 07777;
+	/* The umask is the thread's own when its directory is. */
+	if (!(agreed & FUSE_DONT_MASK) ||
+	    server_thread_enter_proc(t, req->share->cfg.proc_fd))
+		return mode & ~mask;
+	umask(mask);
+	t->masked = true;
+	return mode;
+}
+
+void server_mask_leave(struct server_thread *t)
+{
+	if (t->masked)
+		umask(0);
+	t->masked = false;
 }
 
 int server_thread_enter_proc(struct server_thread *t, int proc_fd)

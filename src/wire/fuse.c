@@ -63,6 +63,7 @@ static const char *const opcode_names[] = {
 	NAME(REMOVEMAPPING),
 	NAME(SYNCFS),
 	NAME(TMPFILE),
+	[FUSE_WIRE_STATX] = "STATX",
 };
 
 #undef NAME

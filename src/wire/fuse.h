@@ -9,6 +9,7 @@
 
 #include <linux/fuse.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/util.h"
@@ -55,11 +56,33 @@ struct fuse_wire_backing_map {
 /* INIT flags of later versions than the kernel's header has here. */
 #define FUSE_WIRE_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* 7.39 */
 #define FUSE_WIRE_PASSTHROUGH (UINT64_C(1) << 37)          /* 7.40 */
+#define FUSE_WIRE_STATX 52u                                /* 7.39 */
+
+/* Its request. */
+struct fuse_wire_statx_in {
+	uint32_t getattr_flags;
+	uint32_t reserved;
+	uint64_t fh;
+	uint32_t sx_flags; /* AT_STATX_* */
+	uint32_t sx_mask;
+};
+
+/* Its answer; the body is laid out as statx(2)'s. */
+struct fuse_wire_statx_out {
+	uint64_t attr_valid;
+	uint32_t attr_valid_nsec;
+	uint32_t flags;
+	uint64_t spare[2];
+	struct statx stat;
+};
+
 /* FOPEN_PASSTHROUGH; "padding" of fuse_open_out is the id then. */
 #define FUSE_WIRE_FOPEN_PASSTHROUGH (1u << 7)
 /* fuse_init_out.unused[]: max_stack_depth. */
 #define FUSE_WIRE_INIT_OUT_STACK_DEPTH 0
 
+_Static_assert(sizeof(struct fuse_wire_statx_in) == 24, "linux/fuse.h");
+_Static_assert(sizeof(struct fuse_wire_statx_out) == 288, "linux/fuse.h");
 _Static_assert(sizeof(struct fuse_in_header) == 40, "fuse.h");
 _Static_assert(sizeof(struct fuse_out_header) == 16, "fuse.h");
 _Static_assert(sizeof(struct fuse_attr) == 88, "fuse.h");

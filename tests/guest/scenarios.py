@@ -158,6 +158,7 @@ BY_NAME = {
     'plain': with_orield('plain'),
     'uml': with_orield('uml'),
     'queues': together.queues,
+    'submounts': together.submounts,
     'locks': together.locks,
     'programs': together.programs('plain', '', window=False),
     'dax-programs': together.programs('dax', 'dax=always', window=True),

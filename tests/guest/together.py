@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Guests with others at the same files: the host, a second guest; and guests
 that programs of a distribution run in."""
+import ctypes
 import fcntl
 import mmap
 import os
@@ -132,6 +133,45 @@ def locks(place):
         held_by_guest(place, guests[0], guests[1], kind)
         held_by_guest(place, guests[1], guests[0], kind)
     held_by_the_dead(place, guests[0], guests[1], 'posix')
+
+
+# ------------------------------------------------------------- submounts
+
+def submounts(place):
+    """What is mounted below the share has a device and numbers of its own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    sub = place.share + '/sub'
+    os.mkdir(sub)
+    # In a name space of ours, or it would stay if we are killed.
+    if libc.unshare(0x20000) or libc.mount(b'none', b'/', None, 0x44000, None) \
+            or libc.mount(b'sub', sub.encode(), b'tmpfs', 0, b'size=9m'):
+        raise OSError(ctypes.get_errno(), 'mounting a tmpfs')
+    with open(sub + '/file', 'w') as f:
+        f.write('in the tmpfs')
+    for options, differs in ((), True), (('--no-announce-submounts',), False):
+        place.serve(*options)
+        guest = place.boot('plain')
+        guest.mount()
+        out = guest.run("stat -c '%d %i' . sub/. sub/file; cat sub/file; echo; "
+                        "stat -f -c '%b %S' sub")
+        dev = [l.split()[0] for l in out[:3]]
+        assert (dev[0] != dev[1]) == differs and dev[1] == dev[2], out
+        assert out[3] == 'in the tmpfs', out
+        blocks, size = map(int, out[4].split())
+        assert blocks * size == 9 << 20, out
+        guest.run('echo more >sub/new && mkdir sub/d && sync -f sub && '
+                  '! ln sub/new hard 2>/dev/null')
+        assert shares.read(sub + '/new') == b'more\n'
+        assert not os.path.exists(place.share + '/hard')
+        guest.unmount()
+        guest.power_off()
+        place.guests.remove(guest)
+        place.daemon.stop()
+        place.daemon = None
+        os.unlink(sub + '/new')
+        os.rmdir(sub + '/d')
+    libc.umount2(sub.encode(), 2)
+    place.serve()
 
 
 # ---------------------------------------------------------------- queues

@@ -53,6 +53,43 @@ static void attributes(void **state)
 	rig_stop(&r);
 }
 
+static void statx_too(void **state)
+{
+	struct fuse_wire_statx_in in = { .sx_mask = STATX_BTIME | 1u << 31 };
+	struct fuse_wire_statx_out out;
+	struct statx want;
+	uint64_t node;
+	struct rig r;
+
+	rig_start(&r, NULL);
+	rig_file(&r, "f", "xyz", 0604);
+	rig_init_flags(&r, FUSE_INIT_EXT);
+	node = rig_node(&r, "f");
+	assert_int_equal(statx(r.dir_fd, "f", 0, STATX_BASIC_STATS |
+			       STATX_BTIME, &want), 0);
+	assert_int_equal(rig_call(&r, FUSE_WIRE_STATX, node, &in, sizeof(in),
+				  &out, sizeof(out)), sizeof(out));
+	assert_int_equal(out.stat.stx_mask, want.stx_mask &
+			 (STATX_BASIC_STATS | STATX_BTIME));
+	assert_int_equal(out.stat.stx_size, 3);
+	assert_int_equal(out.stat.stx_mode, S_IFREG | 0604);
+	assert_int_equal(out.stat.stx_ino, want.stx_ino);
+	assert_int_equal(out.stat.stx_btime.tv_sec, want.stx_btime.tv_sec);
+	assert_int_equal(out.stat.stx_btime.tv_nsec, want.stx_btime.tv_nsec);
+	/* Where we have it mounted is our own affair. */
+	assert_int_equal(out.stat.stx_mnt_id, 0);
+	assert_int_equal(rig_call(&r, FUSE_WIRE_STATX, node, &in, sizeof(in),
+				  &out, sizeof(out) - 1), -EINVAL);
+	assert_int_equal(rig_call(&r, FUSE_WIRE_STATX, node, &in,
+				  sizeof(in) - 1, &out, sizeof(out)), -EINVAL);
+	/* With files marked for DAX: GETATTR can say so, this cannot. */
+	rig_init(&r);
+	node = rig_node(&r, "f");
+	assert_int_equal(rig_call(&r, FUSE_WIRE_STATX, node, &in, sizeof(in),
+				  &out, sizeof(out)), -ENOSYS);
+	rig_stop(&r);
+}
+
 static void sets_mode_and_size(void **state)
 {
 	struct fuse_setattr_in in = { .valid = FATTR_MODE, .mode = 07711 };
@@ -326,6 +363,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(attributes),
+		cmocka_unit_test(statx_too),
 		cmocka_unit_test(sets_mode_and_size),
 		cmocka_unit_test(sets_times),
 		cmocka_unit_test(sets_owner),

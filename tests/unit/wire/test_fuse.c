@@ -23,7 +23,8 @@ static void test_opcode_names(void **state)
 	assert_string_equal(fuse_opcode_name(0), "unknown");
 	assert_string_equal(fuse_opcode_name(7), "unknown");
 	assert_string_equal(fuse_opcode_name(19), "unknown");
-	assert_string_equal(fuse_opcode_name(52), "unknown");
+	assert_string_equal(fuse_opcode_name(FUSE_WIRE_STATX), "STATX");
+	assert_string_equal(fuse_opcode_name(53), "unknown");
 	assert_string_equal(fuse_opcode_name(UINT32_MAX), "unknown");
 }
 
