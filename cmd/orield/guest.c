@@ -63,10 +63,9 @@ void orield_guest_prepare(const struct orield_options *opt,
 		g->why_not = "--guest-dax=auto was not asked for";
 	else if (!opt->window_bytes || !opt->guest_window_bytes)
 		g->why_not = "the window has no size";
-	else if (opt->connected_fd >= 0 ||
-		 (!opt->socket_path && opt->listen_fd < 0))
+	else if (!orield_listens(opt))
 		g->why_not = "no guest can connect";
-	else if (opt->readonly)
+	else if (orield_all_readonly(opt))
 		g->why_not = "the share is read-only, and QEMU maps for writing"
 			     " whatever it is given";
 	if (g->why_not)
@@ -99,7 +98,7 @@ void orield_guest_start(const struct orield_options *opt,
 	else if (g->offered)
 		log_warn("DAX for guests: only where a monitor maps past the "
 			 "end of a file; QEMU does not: %s", g->why_not);
-	else if (opt->socket_path || opt->listen_fd >= 0)
+	else if (orield_listens(opt))
 		log_info("DAX for guests: no; %s", g->why_not);
 }
 

@@ -64,7 +64,7 @@ static uint64_t caps_wanted(const struct orield_options *opt)
 	for (i = 0; i < ARRAY_LEN(kept_caps); i++)
 		wanted |= UINT64_C(1) << kept_caps[i];
 	/* open_by_handle_at(2) */
-	if (opt->file_handles != SERVER_HANDLES_NEVER)
+	if (orield_file_handles(opt))
 		wanted |= UINT64_C(1) << CAP_DAC_READ_SEARCH;
 	return wanted & ~opt->caps_dropped;
 }

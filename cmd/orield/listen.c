@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The listening socket, and who removes its file.
+ * The listening sockets, and who removes their files.
  *
  * Inside the sandbox the socket's file is out of reach, and a descriptor of its
  * directory would be a way out. So a child process that does nothing else
  * stays outside: it sleeps on a pipe whose other end is ours, and when that
- * closes, also by SIGKILL, it removes the file if it is still the one we made.
+ * closes, also by SIGKILL, it removes each file if it is still the one we made.
  */
 #include "orield.h"
 
@@ -26,6 +26,13 @@
 #include "base/fd.h"
 
 #define BACKLOG 64
+
+/* Sockets of ours, for the janitor. The main thread's. */
+static struct made {
+	char *path; /* resolved */
+	struct stat st;
+} made[ORIELD_SHARES_MAX];
+static unsigned n_made;
 
 static int janitor_pipe = -1;
 static pid_t janitor_pid = -1;
@@ -124,7 +131,7 @@ static int listen_at(const struct orield_options *opt, int *ret_fd,
 		r = orield_pidfile_make(opt->socket_path, err);
 	if (r)
 		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
 		r = orield_fail(err, -errno, "cannot make a socket: %s",
 				strerror(errno));
@@ -168,7 +175,9 @@ static int check_listening(int fd, struct orield_error *err)
 		return orield_fail(err, -EINVAL, "--fd=%d is not listening;"
 				   " for a connected socket use --connected-fd",
 				   fd);
-	if (fcntl(fd, F_SETFD, FD_CLOEXEC))
+	/* who shares it may take the client that we were told of */
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) ||
+	    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
 		return orield_fail(err, -errno, "--fd=%d: %s", fd,
 				   strerror(errno));
 	return 0;
@@ -189,9 +198,39 @@ int orield_listen(const struct orield_options *opt, int *ret_fd,
 
 /* ---------------------------------------------------------------- janitor */
 
-static void janitor_run(const char *path, const struct stat *made, int pipe_fd)
+int orield_janitor_add(const char *socket_path)
+{
+	struct made *m = &made[n_made];
+	char *path;
+
+	if (n_made == ARRAY_LEN(made))
+		return -E2BIG;
+	path = realpath(socket_path, NULL);
+	if (!path)
+		return -errno;
+	if (lstat(path, &m->st)) {
+		free(path);
+		return -errno;
+	}
+	m->path = path;
+	n_made++;
+	return 0;
+}
+
+static void janitor_remove(const struct made *m)
 {
 	struct stat st;
+
+	/* the socket last: who sees it gone sees all of it gone */
+	orield_pidfile_remove(m->path);
+	if (!lstat(m->path, &st) && st.st_dev == m->st.st_dev &&
+	    st.st_ino == m->st.st_ino)
+		unlink(m->path);
+}
+
+static void janitor_run(int pipe_fd)
+{
+	unsigned i;
 	char c;
 
 	/* ^C goes to the whole group; we end when the daemon has. */
@@ -201,34 +240,34 @@ static void janitor_run(const char *path, const struct stat *made, int pipe_fd)
 	prctl(PR_SET_NAME, "orield-janitor");
 	while (read(pipe_fd, &c, 1) < 0 && errno == EINTR)
 		;
-	/* the socket last: who sees it gone sees all of it gone */
-	orield_pidfile_remove(path);
-	if (!lstat(path, &st) && st.st_dev == made->st_dev &&
-	    st.st_ino == made->st_ino)
-		unlink(path);
+	for (i = 0; i < n_made; i++)
+		janitor_remove(&made[i]);
 	_exit(0);
 }
 
-int orield_janitor_start(const char *socket_path, int *close_fds,
-			 unsigned n_close)
+/* The names are the child's business from now on. */
+static void forget_made(void)
 {
-	char *path = realpath(socket_path, NULL);
-	struct stat made;
+	while (n_made)
+		free(made[--n_made].path);
+}
+
+int orield_janitor_start(int *close_fds, unsigned n_close)
+{
 	int p[2];
 	int r;
 
-	if (!path)
-		return -errno;
-	if (lstat(path, &made) || pipe2(p, O_CLOEXEC)) {
+	if (pipe2(p, O_CLOEXEC)) {
 		r = -errno;
-		goto out;
+		forget_made();
+		return r;
 	}
 	janitor_pid = fork();
 	if (janitor_pid == 0) {
 		fd_close_all(close_fds, n_close);
 		orield_outsider_start();
 		close(p[1]);
-		janitor_run(path, &made, p[0]);
+		janitor_run(p[0]);
 	}
 	r = janitor_pid < 0 ? -errno : 0;
 	close(p[0]);
@@ -236,8 +275,7 @@ int orield_janitor_start(const char *socket_path, int *close_fds,
 		close(p[1]);
 	else
 		janitor_pipe = p[1];
-out:
-	free(path);
+	forget_made();
 	return r;
 }
 

@@ -20,9 +20,8 @@
 #include "base/fd.h"
 
 struct setup {
-	int root_fd;
+	struct orield_shares shares;
 	int proc_fd;
-	int listen_fd;
 	int signal_fd;
 	const char *sandbox;
 	struct orield_mount *mount; /* NULL: none */
@@ -35,14 +34,18 @@ struct setup {
  */
 static void close_others(const struct orield_options *opt)
 {
-	const int keep[] = { opt->listen_fd, opt->connected_fd, opt->ready_fd };
+	int keep[ORIELD_SHARES_MAX + 3] = { opt->listen_fd, opt->connected_fd,
+					    opt->ready_fd };
 	unsigned from = STDERR_FILENO + 1;
+	unsigned n = 3;
+	unsigned i;
 
+	for (i = 0; i < opt->n_shares; i++)
+		keep[n++] = opt->shares[i].listen_fd;
 	for (;;) {
 		unsigned next = UINT_MAX;
-		size_t i;
 
-		for (i = 0; i < ARRAY_LEN(keep); i++) {
+		for (i = 0; i < n; i++) {
 			if (keep[i] >= 0 && (unsigned)keep[i] >= from)
 				next = (unsigned)min_u64((unsigned)keep[i],
 							 next);
@@ -55,54 +58,18 @@ static void close_others(const struct orield_options *opt)
 	}
 }
 
-static int open_share(const struct orield_options *opt, struct setup *s,
-		      struct orield_error *err)
+static int open_all(const struct orield_options *opt, struct setup *s,
+		    struct orield_error *err)
 {
-	s->root_fd = open(opt->shared_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (s->root_fd < 0 && errno == ENOTDIR)
-		return orield_fail(err, -ENOTDIR, "%s is not a directory; a"
-				   " single file cannot be shared: share the"
-				   " directory that holds it", opt->shared_dir);
-	if (s->root_fd < 0)
-		return orield_fail(err, -errno, "cannot open directory %s: %s",
-				   opt->shared_dir, strerror(errno));
+	int r = orield_shares_open(opt, &s->shares, err);
+
+	if (r)
+		return r;
 	s->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s->proc_fd < 0)
 		return orield_fail(err, -errno, "cannot open /proc/self/fd: %s",
 				   strerror(errno));
 	return 0;
-}
-
-/* A client's socket we were started with. */
-static int check_connected(int fd, struct orield_error *err)
-{
-	if (fcntl(fd, F_SETFD, FD_CLOEXEC))
-		return orield_fail(err, -errno, "--connected-fd=%d: %s", fd,
-				   strerror(errno));
-	return 0;
-}
-
-static int open_socket(const struct orield_options *opt, struct setup *s,
-		       struct orield_error *err)
-{
-	int r;
-
-	if (!opt->socket_path && opt->listen_fd < 0 && opt->connected_fd < 0)
-		return 0;
-	if (opt->connected_fd >= 0)
-		return check_connected(opt->connected_fd, err);
-	r = orield_listen(opt, &s->listen_fd, err);
-	if (!r && opt->socket_path) {
-		int fds[] = { s->listen_fd, s->root_fd, s->proc_fd,
-			      opt->ready_fd };
-		int r2 = orield_janitor_start(opt->socket_path, fds,
-					      ARRAY_LEN(fds));
-
-		if (r2)
-			log_warn("%s will stay when this ends: %s",
-				 opt->socket_path, strerror(-r2));
-	}
-	return r;
 }
 
 /*
@@ -124,9 +91,8 @@ static int shut_door(const struct orield_options *opt, struct setup *s,
 		     pid_t parent, struct orield_error *err)
 {
 	const struct orield_doors doors = {
-		.root_fd = &s->root_fd,
+		.shares = &s->shares,
 		.proc_fd = &s->proc_fd,
-		.readonly = opt->readonly,
 		.uid_map = &opt->uid_map,
 		.gid_map = &opt->gid_map,
 	};
@@ -140,62 +106,18 @@ static int shut_door(const struct orield_options *opt, struct setup *s,
 	if (!r && opt->exit_with_parent)
 		r = follow_parent(parent, err);
 	if (!r)
-		r = orield_seccomp_start(opt->seccomp, opt->file_handles !=
-					 SERVER_HANDLES_NEVER, err);
+		r = orield_seccomp_start(opt->seccomp,
+					 orield_file_handles(opt), err);
 	return r;
 }
 
-static int make_share(const struct orield_options *opt, const struct setup *s,
-		      struct server_share **ret, struct orield_error *err)
+/* What has to be done before the door is shut. */
+static int prepare_outside(const struct orield_options *opt, struct setup *s,
+			   struct orield_error *err)
 {
-	struct server_share_config cfg = {
-		.root_fd = s->root_fd,
-		.proc_fd = s->proc_fd,
-		.readonly = opt->readonly,
-		.xattr = opt->xattr,
-		.posix_acl = opt->posix_acl,
-		.no_submounts = opt->no_submounts,
-		.guest_files = s->guest.facade ? &orield_guest_files : NULL,
-		.guest_files_ctx = s->guest.facade,
-		.file_handles = opt->file_handles,
-		.cache = opt->cache,
-		.allow_mmap = opt->allow_mmap,
-		.allow_direct_io = opt->allow_direct_io,
-		.no_readdirplus = opt->no_readdirplus,
-		.writeback = opt->writeback,
-		.no_killpriv = opt->no_killpriv,
-		.no_posix_locks = opt->no_posix_locks,
-		.no_flock = opt->no_flock,
-		.keep_noatime = opt->preserve_noatime,
-		.own_timeout = opt->own_timeout,
-		.timeout_s = opt->timeout_s,
-		.uids = opt->uids,
-		.gids = opt->gids,
-		.xattrmap = opt->xattrmap,
-	};
-	int r = server_share_new(&cfg, ret);
+	int more_fds[2];
+	int r = open_all(opt, s, err);
 
-	if (r == -EPERM && opt->file_handles == SERVER_HANDLES_MANDATORY)
-		return orield_fail(err, r, "--inode-file-handles=mandatory"
-				   " takes CAP_DAC_READ_SEARCH, of root outside"
-				   " of any user name space");
-	if (r == -EOPNOTSUPP && opt->file_handles == SERVER_HANDLES_MANDATORY)
-		return orield_fail(err, r, "--inode-file-handles=mandatory: the"
-				   " file system of %s, or this kernel, has no"
-				   " file handles", opt->shared_dir);
-	if (r)
-		return orield_fail(err, r, "cannot share %s: %s",
-				   opt->shared_dir, strerror(-r));
-	return 0;
-}
-
-static int prepare(const struct orield_options *opt, struct setup *s,
-		   struct server_share **ret, struct orield_error *err)
-{
-	pid_t parent = getppid();
-	int r;
-
-	r = open_share(opt, s, err);
 	if (r)
 		return r;
 	s->signal_fd = orield_signals();
@@ -205,19 +127,31 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 		return orield_fail(err, -errno, "cannot take SIGBUS");
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
-	r = open_socket(opt, s, err);
+	more_fds[0] = s->proc_fd;
+	more_fds[1] = opt->ready_fd;
+	r = orield_shares_listen(&s->shares, more_fds, err);
 	if (!r && opt->mount_dir)
-		r = orield_mount_new(opt, s->listen_fd, &s->mount, err);
-	if (r)
-		return r;
-	orield_guest_prepare(opt, &s->guest);
-	r = shut_door(opt, s, parent, err);
+		r = orield_mount_new(opt, s->shares.v[0].listen_fd, &s->mount,
+				     err);
+	if (!r)
+		orield_guest_prepare(opt, &s->guest);
+	return r;
+}
+
+static int prepare(const struct orield_options *opt, struct setup *s,
+		   struct orield_error *err)
+{
+	pid_t parent = getppid();
+	int r = prepare_outside(opt, s, err);
+
+	if (!r)
+		r = shut_door(opt, s, parent, err);
 	if (r)
 		return r;
 	orield_guest_start(opt, &s->guest);
-	r = make_share(opt, s, ret, err);
+	r = orield_shares_make(&s->shares, s->proc_fd, &s->guest, err);
 	if (!r && s->mount) {
-		r = orield_mount_start(s->mount, *ret);
+		r = orield_mount_start(s->mount, s->shares.v[0].server);
 		if (r)
 			orield_fail(err, r, "--mount: %s", strerror(-r));
 	}
@@ -227,7 +161,7 @@ static int prepare(const struct orield_options *opt, struct setup *s,
 /* Only a mount of our own is nosuid; see docs/design/threat-model.md. */
 static void warn_of_root(const struct orield_options *opt, const char *sandbox)
 {
-	if (geteuid() == 0 && !opt->readonly &&
+	if (geteuid() == 0 && !orield_all_readonly(opt) &&
 	    strcmp(sandbox, "namespace") != 0)
 		log_warn("root with sandbox %s: a client on this machine can "
 			 "make a set-uid file and run it through a descriptor; "
@@ -235,42 +169,60 @@ static void warn_of_root(const struct orield_options *opt, const char *sandbox)
 			 sandbox);
 }
 
+static void say_ready(const struct orield_options *opt, const struct setup *s)
+{
+	unsigned i;
+
+	warn_of_root(opt, s->sandbox);
+	for (i = 0; i < s->shares.n; i++) {
+		const struct orield_options *one = s->shares.v[i].opt;
+
+		orield_log_about(orield_share_name(&s->shares.v[i]));
+		log_info("sharing %s%s, sandbox %s, tag %s, window %llu MiB",
+			 one->shared_dir, one->readonly ? " read-only" : "",
+			 s->sandbox, one->tag,
+			 (unsigned long long)(one->window_bytes >> 20));
+	}
+	orield_log_about(NULL);
+	orield_report_ready(opt->ready_fd, s->sandbox);
+	orield_notify("READY=1");
+	orield_daemonize_ready();
+}
+
+static int serve(const struct orield_options *opt, struct setup *s,
+		 struct orield_error *err)
+{
+	int r = 0;
+
+	say_ready(opt, s);
+	if (s->mount && s->shares.v[0].listen_fd < 0 && opt->connected_fd < 0)
+		orield_mount_wait(s->mount, opt, s->shares.v[0].server,
+				  s->signal_fd);
+	else
+		r = orield_serve(opt, &s->shares, s->signal_fd, &s->guest);
+	if (r)
+		orield_fail(err, r, "cannot serve: %s", strerror(-r));
+	orield_notify("STOPPING=1");
+	return r;
+}
+
 static int run(const struct orield_options *opt, struct orield_error *err)
 {
-	struct setup s = { -1, -1, -1, -1, "none", NULL,
+	struct setup s = { { NULL, 0 }, -1, -1, "none", NULL,
 			   { NULL, false, NULL } };
-	struct server_share *share = NULL;
-	int r = prepare(opt, &s, &share, err);
+	int r = prepare(opt, &s, err);
 
-	if (r) {
+	if (r)
 		orield_report_error(opt->ready_fd, r, err->text);
-	} else {
-		warn_of_root(opt, s.sandbox);
-		log_info("sharing %s%s, sandbox %s, tag %s, window %llu MiB",
-			 opt->shared_dir, opt->readonly ? " read-only" : "",
-			 s.sandbox, opt->tag,
-			 (unsigned long long)(opt->window_bytes >> 20));
-		orield_report_ready(opt->ready_fd, s.sandbox);
-		orield_notify("READY=1");
-		orield_daemonize_ready();
-		if (s.mount && s.listen_fd < 0 && opt->connected_fd < 0)
-			orield_mount_wait(s.mount, opt, share, s.signal_fd);
-		else
-			r = orield_serve(opt, share, s.listen_fd, s.signal_fd,
-					 &s.guest);
-		if (r)
-			orield_fail(err, r, "cannot serve: %s", strerror(-r));
-		orield_notify("STOPPING=1");
-	}
+	else
+		r = serve(opt, &s, err);
 	if (s.mount)
 		orield_mount_end(s.mount);
 	orield_mount_free(s.mount);
-	server_share_unref(share);
+	orield_shares_done(&s.shares);
 	orield_guest_done(&s.guest);
-	fd_close(&s.listen_fd);
 	fd_close(&s.signal_fd);
 	fd_close(&s.proc_fd);
-	fd_close(&s.root_fd);
 	orield_janitor_finish();
 	return r;
 }

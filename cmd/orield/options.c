@@ -16,8 +16,6 @@
 #define POLL_US_DEFAULT 200 /* well over a round trip, well under 1 ms */
 #define MAX_ROWS 96
 #define FIRST_ROW 256
-/* Where systemd.socket(5) puts the first of its descriptors. */
-#define LISTEN_FDS_START 3
 
 static void make_getopt_table(struct option *ret)
 {
@@ -51,24 +49,18 @@ static void explain_bad(const char *word, int code, struct orield_error *err)
 
 /* ------------------------------------------------------------ the whole */
 
-/*
- * The one socket systemd listens on for us. The variables are for this process
- * only if they name it.
- */
+/* The one socket systemd listens on for us. */
 static int take_systemd_socket(struct orield_options *opt,
 			       struct orield_error *err)
 {
-	const char *pid = getenv("LISTEN_PID");
-	const char *fds = getenv("LISTEN_FDS");
-	uint64_t v;
+	int n = option_systemd_sockets(err);
 
-	if (!pid || !fds || option_parse_u64(pid, INT32_MAX, &v) ||
-	    v != (uint64_t)getpid())
-		return 0;
-	if (option_parse_u64(fds, INT32_MAX, &v) || v != 1)
-		return orield_fail(err, -EINVAL, "LISTEN_FDS=%s: exactly one"
-				   " socket is served", fds);
-	opt->listen_fd = LISTEN_FDS_START;
+	if (n <= 0)
+		return n;
+	if (n != 1)
+		return orield_fail(err, -EINVAL, "LISTEN_FDS=%d: exactly one"
+				   " socket is served without --share", n);
+	opt->listen_fd = OPTION_LISTEN_FDS;
 	opt->systemd_socket = true;
 	return 0;
 }
@@ -129,15 +121,10 @@ static int check_users(struct orield_options *opt, struct orield_error *err)
 	return 0;
 }
 
-static int check(struct orield_options *opt, struct orield_error *err)
+int option_check_share(struct orield_options *opt, struct orield_error *err)
 {
-	int r;
+	int r = check_users(opt, err);
 
-	if (!opt->shared_dir)
-		return orield_fail(err, -EINVAL, "--shared-dir is missing");
-	r = check_ways(opt, err);
-	if (!r)
-		r = check_users(opt, err);
 	if (r)
 		return r;
 	if (opt->posix_acl && !opt->xattr)
@@ -155,6 +142,24 @@ static int check(struct orield_options *opt, struct orield_error *err)
 		return orield_fail(err, -EINVAL, "--writeback needs"
 				   " --cache=auto or always: without a cache"
 				   " there is nothing to write back");
+	return 0;
+}
+
+static int check(struct orield_options *opt, struct orield_error *err)
+{
+	int r;
+
+	if (opt->n_shares)
+		r = option_make_shares(opt, err);
+	else if (!opt->shared_dir)
+		r = orield_fail(err, -EINVAL, "--shared-dir is missing");
+	else
+		r = check_ways(opt, err);
+	/* of the whole it is asked too: it has the users of the process */
+	if (!r)
+		r = option_check_share(opt, err);
+	if (r)
+		return r;
 	if (opt->daemonize && (opt->exit_with_parent || opt->systemd_socket))
 		return orield_fail(err, -EINVAL, "--daemonize leaves the parent"
 				   " and systemd behind: not with"
@@ -245,6 +250,12 @@ enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
 
 void orield_options_free(struct orield_options *opt)
 {
+	unsigned i;
+
+	for (i = 0; opt->shares && i < opt->n_shares; i++)
+		free(opt->shares[i].xattrmap);
+	free(opt->shares);
+	opt->shares = NULL;
 	free(opt->xattrmap);
 	opt->xattrmap = NULL;
 }

@@ -7,6 +7,7 @@
  *   options_set.c    rows whose value is more than a word or a number
  *   options_ids.c    ranges of user and group numbers
  *   options_xattrmap.c  rules for names of extended attributes
+ *   options_share.c  several shares, --share tag=...,path=...
  *   options_o.c      -o a,b=c of the older virtiofsd: spellings of the rows
  *   options_help.c   what is printed
  *
@@ -71,6 +72,18 @@ orield_set_fn option_set_translate_uid, option_set_translate_gid;
 orield_set_fn option_set_passthrough;
 orield_set_fn option_set_xattrmap;
 orield_set_fn option_set_o;
+orield_set_fn option_set_share, option_set_max_clients;
+
+/* Carry out what was kept of --share; the rest must have been read. */
+ORIEL_MUST_CHECK int option_make_shares(struct orield_options *whole,
+					struct orield_error *err);
+/* What the options of one share say together. */
+ORIEL_MUST_CHECK int option_check_share(struct orield_options *opt,
+					struct orield_error *err);
+/* How many sockets systemd listens on for us, or -EINVAL. */
+ORIEL_MUST_CHECK int option_systemd_sockets(struct orield_error *err);
+/* Where systemd.socket(5) puts the first of its descriptors. */
+#define OPTION_LISTEN_FDS 3
 
 /* Access lists hold numbers of users that nobody translates: a first rule that
  * refuses and hides them. */

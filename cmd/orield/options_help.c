@@ -64,6 +64,10 @@ static const char examples[] =
 	" --tag=data \\\n"
 	"      --translate-uid=map:1000:5000:1"
 	" --translate-gid=map:1000:5000:1\n"
+	"  Two shares, of which one cannot be changed:\n"
+	"    orield --share=tag=src,path=/srv/src,socket=/run/src.sock,readonly"
+	" \\\n"
+	"      --share=tag=out,path=/srv/out,socket=/run/out.sock\n"
 	"  Under systemd, with the socket of orield@vm1.socket:\n"
 	"    systemctl enable --now orield@vm1.socket\n";
 

@@ -53,6 +53,7 @@ int option_set_tag(struct orield_options *opt, const char *arg,
 	if (!*arg || strlen(arg) >= sizeof(opt->tag))
 		return -EINVAL;
 	strcpy(opt->tag, arg);
+	opt->own_tag = true;
 	return 0;
 }
 

@@ -34,6 +34,11 @@ const struct option_row option_rows[] = {
 	{ "tag", SET("TAG", option_set_tag),
 	  "name guests mount it by (36 bytes; default: oriel)" },
 	{ "readonly", FLAG(readonly), "nothing can be changed" },
+	{ "share", SET("tag=TAG,path=DIR,socket=PATH,...", option_set_share),
+	  "one of several shares, instead of the options above; repeat. Further"
+	  " words: options that may differ; outside, they are for all" },
+	{ "max-clients", SET("N", option_set_max_clients),
+	  "most clients of a share at a time (default: what there is room for)" },
 
 	{ "cache", SET("auto|always|metadata|never", option_set_cache),
 	  "attributes are believed for 1 s, a day, a day, not at all; with the"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * orield: shares one directory with virtio-fs clients.
+ * orield: shares directories with virtio-fs clients.
  *
  *   main.c      the order of things: options, descriptors, sandbox, serving
  *   options*.c  the options; see options.h
+ *   shares.c    the shared directories: opened, listened for, served
  *   status.c    log lines, the one line on --ready-fd, systemd's READY=1
  *   daemonize.c the background
  *   listen.c    the listening socket and its file
@@ -63,6 +64,8 @@ enum orield_guest_dax {
 /* QEMU ends when it has more than 512 regions, and one range is one; and its
  * PCI regions are powers of two. */
 #define ORIELD_GUEST_WINDOW_MAX MIB(512)
+/* Each is a fair part of the descriptors and threads of one process. */
+#define ORIELD_SHARES_MAX 64u
 
 struct orield_options {
 	const char *socket_path;
@@ -112,6 +115,16 @@ struct orield_options {
 	uint64_t guest_window_bytes;
 	uint64_t poll_us;
 	unsigned request_queues;
+	unsigned max_clients; /* of one share; 0: as many as there is room for */
+	bool own_tag;         /* --tag was given */
+	bool several;         /* made of a --share */
+	/*
+	 * --share: the words, and what became of them: each a copy of the
+	 * whole with the words carried out. None: the whole is the one share.
+	 */
+	const char *share_words[ORIELD_SHARES_MAX];
+	struct orield_options *shares;
+	unsigned n_shares;
 };
 
 /* A sentence for the user; filled where a function fails. */
@@ -145,11 +158,11 @@ void orield_daemonize_ready(void);
 /* In a child that stays outside: hold neither the lock nor the terminal. */
 void orield_outsider_start(void);
 
-/* Make and lock SOCKET.pid. -EADDRINUSE: its daemon lives. */
+/* Make and lock SOCKET.pid, one a socket. -EADDRINUSE: its daemon lives. */
 ORIEL_MUST_CHECK int orield_pidfile_make(const char *socket_path,
 					 struct orield_error *err);
-void orield_pidfile_drop(const char *socket_path); /* undo */
-void orield_pidfile_release(void); /* close it, and leave the file */
+void orield_pidfile_drop(const char *socket_path); /* undo the last one */
+void orield_pidfile_release(void); /* close all, and leave the files */
 /* In the janitor: remove it unless somebody has it locked. */
 void orield_pidfile_remove(const char *socket_path);
 /* One line for who started us; closes @fd. -1: nobody asked. */
@@ -162,21 +175,55 @@ void orield_report_error(int fd, int code, const char *text);
  */
 ORIEL_MUST_CHECK int orield_listen(const struct orield_options *opt,
 				   int *ret_fd, struct orield_error *err);
+/* The socket we have just made is one that the janitor removes. */
+int orield_janitor_add(const char *socket_path);
 /*
- * From now on somebody removes the socket file when this process ends, however
+ * From now on somebody removes the socket files when this process ends, however
  * that happens: a child that stays outside the sandbox and waits for our end.
  * Call before any thread is started. Failure is harmless: 0 or -errno.
  */
-int orield_janitor_start(const char *socket_path, int *close_fds,
-			 unsigned n_close);
+int orield_janitor_start(int *close_fds, unsigned n_close);
 /* Let it do so now, and wait for it. */
 void orield_janitor_finish(void);
 
+/* One shared directory, its options, and what is open for it. */
+struct orield_share {
+	const struct orield_options *opt;
+	int root_fd;
+	int listen_fd; /* -1: none */
+	struct server_share *server; /* NULL until the door is shut */
+};
+
+struct orield_shares {
+	struct orield_share *v;
+	unsigned n;
+};
+/* shares.c, in this order. Errors name the share, if there are several. */
+ORIEL_MUST_CHECK int orield_shares_open(const struct orield_options *opt,
+					struct orield_shares *s,
+					struct orield_error *err);
+/* @more_fds: what else must not stay open in who removes the sockets. */
+ORIEL_MUST_CHECK int orield_shares_listen(struct orield_shares *s,
+					  const int more_fds[2],
+					  struct orield_error *err);
+struct orield_guest;
+ORIEL_MUST_CHECK int orield_shares_make(struct orield_shares *s, int proc_fd,
+					const struct orield_guest *guest,
+					struct orield_error *err);
+void orield_shares_done(struct orield_shares *s);
+/* What @opt, the whole, says of all its shares. */
+bool orield_all_readonly(const struct orield_options *opt);
+bool orield_listens(const struct orield_options *opt);
+bool orield_file_handles(const struct orield_options *opt); /* of any */
+/* Lines that this thread logs are about the share @tag (NULL: about none). */
+void orield_log_about(const char *tag);
+/* What orield_log_about() is to be told for @share: NULL if it is the only. */
+const char *orield_share_name(const struct orield_share *share);
+
 /* What leads outside, to be replaced by what does not. */
 struct orield_doors {
-	int *root_fd; /* the shared directory */
+	struct orield_shares *shares; /* their root_fd */
 	int *proc_fd; /* /proc/self/fd */
-	bool readonly;
 	const struct orield_id_ranges *uid_map; /* NULL or empty: none asked */
 	const struct orield_id_ranges *gid_map;
 };
@@ -246,8 +293,8 @@ void orield_guard_thread(struct vhost_backend *be);
  * 0, or -errno.
  */
 ORIEL_MUST_CHECK int orield_serve(const struct orield_options *opt,
-				  struct server_share *share, int listen_fd,
-				  int signal_fd, const struct orield_guest *guest);
+				  struct orield_shares *shares, int signal_fd,
+				  const struct orield_guest *guest);
 /*
  * Mount the share at opt->mount_dir; before the sandbox and before threads.
  * @listen_fd is closed in the process that stays outside to unmount.

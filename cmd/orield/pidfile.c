@@ -18,7 +18,9 @@
 
 #include "base/fd.h"
 
-static int pid_fd = -1;
+/* One a socket, in their order; -1: it could not be made. */
+static int pid_fds[ORIELD_SHARES_MAX];
+static unsigned n_pid_fds;
 
 static int fill_path(const char *socket_path, char *buf, size_t size)
 {
@@ -70,30 +72,37 @@ int orield_pidfile_make(const char *socket_path, struct orield_error *err)
 	if (fd == -EWOULDBLOCK)
 		return orield_fail(err, -EADDRINUSE, "another process listens"
 				   " on %s: it holds %s", socket_path, path);
-	if (fd < 0) {
+	if (n_pid_fds == ORIELD_SHARES_MAX) {
+		fd_close(&fd);
+		return orield_fail(err, -E2BIG, "too many sockets");
+	}
+	if (fd < 0)
 		/* a socket can be of use all the same */
 		log_warn("no %s: %s", path, strerror(-fd));
-		return 0;
-	}
-	if (ftruncate(fd, 0) || dprintf(fd, "%d\n", (int)getpid()) < 0)
+	else if (ftruncate(fd, 0) || dprintf(fd, "%d\n", (int)getpid()) < 0)
 		log_warn("cannot write %s: %s", path, strerror(errno));
-	pid_fd = fd;
+	pid_fds[n_pid_fds++] = fd < 0 ? -1 : fd;
 	return 0;
 }
 
 void orield_pidfile_drop(const char *socket_path)
 {
 	char path[256];
+	int fd;
 
-	if (pid_fd >= 0 && !fill_path(socket_path, path, sizeof(path)) &&
-	    is_current(pid_fd, path))
+	if (!n_pid_fds)
+		return;
+	fd = pid_fds[--n_pid_fds];
+	if (fd >= 0 && !fill_path(socket_path, path, sizeof(path)) &&
+	    is_current(fd, path))
 		unlink(path);
-	fd_close(&pid_fd);
+	fd_close(&fd);
 }
 
 void orield_pidfile_release(void)
 {
-	fd_close(&pid_fd);
+	while (n_pid_fds)
+		fd_close(&pid_fds[--n_pid_fds]);
 }
 
 void orield_pidfile_remove(const char *socket_path)

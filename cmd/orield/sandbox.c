@@ -11,8 +11,13 @@
  *              which they could execute, or open again for writing through
  *              /proc, as far as their own user may. The mount travels with
  *              the descriptor and forbids both; nothing else can.
+ *              Of several shares none can be the root: each becomes a mount
+ *              that is attached nowhere, so that ".." at its top leads to
+ *              itself, and the root is an empty folder. What is mounted below
+ *              such a share after the daemon started is not seen.
  *   chroot     the share becomes the root; needs CAP_SYS_CHROOT, which is
- *              dropped right after, so there is no way back.
+ *              dropped right after, so there is no way back. It holds one
+ *              share only.
  *   none       the process's own rights are all that holds it.
  *
  * Then, in every case: file limit, capabilities down to those that acting for
@@ -66,18 +71,28 @@ struct attr_change {
 #define AT_RECURSIVE_TREE 0x8000
 #define TREE_CLONE 1u
 
-/* What is mounted at @path, with all that is mounted below. */
-static int restrict_mounts(const char *path, bool readonly)
+/* What is mounted at @path of @fd, with all that is mounted below. */
+static int restrict_mounts(int fd, const char *path, bool readonly)
 {
 	struct attr_change change = {
 		.set = ATTR_NOSUID | ATTR_NODEV |
 		       (readonly ? ATTR_RDONLY : 0),
 	};
 
-	if (syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE_TREE,
-		    &change, sizeof(change)))
+	if (syscall(SYS_mount_setattr, fd, path,
+		    AT_RECURSIVE_TREE | (*path ? 0 : AT_EMPTY_PATH), &change,
+		    sizeof(change)))
 		return -errno;
 	return 0;
+}
+
+static void restrict_share(int fd, const char *path, bool readonly)
+{
+	int r = restrict_mounts(fd, path, readonly);
+
+	if (r)
+		log_warn("the share is not mounted nosuid%s: %s",
+			 readonly ? " and read-only" : "", strerror(-r));
 }
 
 /* A mount of /proc/self/fd alone: ".." leads nowhere. */
@@ -94,21 +109,10 @@ static void confine_proc(int *proc_fd)
 	*proc_fd = fd;
 }
 
-/* The share, mounted on itself, becomes the root; the old root goes. */
-static int pivot_into(const char *share_path, bool readonly)
+/* The mount at @path becomes the root; the old root goes. */
+static int pivot(const char *path)
 {
-	int r;
-
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
-		return -errno;
-	if (mount(share_path, share_path, NULL, MS_BIND | MS_REC, NULL))
-		return -errno;
-	r = restrict_mounts(share_path, readonly);
-	if (r)
-		log_warn("the share is not mounted nosuid%s: %s",
-			 readonly ? " and read-only" : "", strerror(-r));
-	/* by path once more: the descriptor is below the new mount */
-	if (chdir(share_path))
+	if (chdir(path))
 		return -errno;
 	if (syscall(SYS_pivot_root, ".", "."))
 		return -errno;
@@ -117,15 +121,24 @@ static int pivot_into(const char *share_path, bool readonly)
 	return 0;
 }
 
-/* After the root has changed: the same directory, opened inside. */
-static int reopen_root(int *root_fd)
+/* The share, mounted on itself, becomes the root. */
+static int pivot_into(const char *share_path, bool readonly)
+{
+	if (mount(share_path, share_path, NULL, MS_BIND | MS_REC, NULL))
+		return -errno;
+	restrict_share(AT_FDCWD, share_path, readonly);
+	/* by path once more: the descriptor is below the new mount */
+	return pivot(share_path);
+}
+
+/* @fd, or -errno, takes the place of *@root_fd, if it is the same directory. */
+static int replace_root(int *root_fd, int fd)
 {
 	struct stat before;
 	struct stat now;
-	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fstat(*root_fd, &before) || fstat(fd, &now) ||
 	    before.st_dev != now.st_dev || before.st_ino != now.st_ino) {
 		close(fd);
@@ -134,6 +147,14 @@ static int reopen_root(int *root_fd)
 	close(*root_fd);
 	*root_fd = fd;
 	return 0;
+}
+
+/* After the root has changed: the same directory, opened inside. */
+static int reopen_root(int *root_fd)
+{
+	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return replace_root(root_fd, fd < 0 ? -errno : fd);
 }
 
 static int fd_path(int fd, char *buf, size_t size)
@@ -172,20 +193,77 @@ static int make_spaces(const struct orield_doors *doors, int flags,
 	return r ? r : r2;
 }
 
+/* The only share becomes the root. */
+static int enter_one(struct orield_share *share, struct orield_error *err)
+{
+	char path[4096];
+	int r = fd_path(share->root_fd, path, sizeof(path));
+
+	if (!r)
+		r = pivot_into(path, share->opt->readonly);
+	if (!r)
+		r = reopen_root(&share->root_fd);
+	if (r)
+		return orield_fail(err, r, "cannot make %s the root: %s",
+				   share->opt->shared_dir, strerror(-r));
+	return 0;
+}
+
+/* @share becomes a mount that is attached nowhere. */
+static int detach(struct orield_share *share, struct orield_error *err)
+{
+	char path[4096];
+	int r = fd_path(share->root_fd, path, sizeof(path));
+	int fd;
+
+	if (!r) {
+		/* by path: the descriptor's mount is another name space's */
+		fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, TREE_CLONE |
+				  O_CLOEXEC | AT_RECURSIVE_TREE);
+		r = replace_root(&share->root_fd, fd < 0 ? -errno : fd);
+	}
+	if (r)
+		return orield_fail(err, r, "share %s: cannot detach %s: %s",
+				   share->opt->tag, share->opt->shared_dir,
+				   strerror(-r));
+	orield_log_about(share->opt->tag);
+	restrict_share(share->root_fd, "", share->opt->readonly);
+	orield_log_about(NULL);
+	return 0;
+}
+
+/* Several: each by itself, and a root in which there is nothing. */
+static int enter_several(const struct orield_shares *shares,
+			 struct orield_error *err)
+{
+	static const char top[] = "/proc"; /* any folder would do */
+	unsigned i;
+	int r = 0;
+
+	for (i = 0; !r && i < shares->n; i++)
+		r = detach(&shares->v[i], err);
+	if (r)
+		return r;
+	if (mount("none", top, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV |
+		  MS_NOEXEC, "nr_inodes=1,mode=0555"))
+		r = -errno;
+	if (!r)
+		r = pivot(top);
+	if (r)
+		return orield_fail(err, r, "cannot make an empty root: %s",
+				   strerror(-r));
+	return 0;
+}
+
 static int enter_namespace(const struct orield_doors *doors,
 			   struct orield_error *err)
 {
-	int *root_fd = doors->root_fd;
 	bool maps = doors->uid_map && doors->uid_map->n;
-	char path[4096];
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 	int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC;
-	int r = fd_path(*root_fd, path, sizeof(path));
+	int r;
 
-	if (r)
-		return orield_fail(err, r, "cannot read /proc: %s",
-				   strerror(-r));
 	if (maps || !orield_have_cap(CAP_SYS_ADMIN))
 		flags |= CLONE_NEWUSER;
 	r = make_spaces(doors, flags, err);
@@ -198,12 +276,13 @@ static int enter_namespace(const struct orield_doors *doors,
 					   " space: %s", strerror(-r));
 	}
 	confine_proc(doors->proc_fd);
-	r = pivot_into(path, doors->readonly);
-	if (!r)
-		r = reopen_root(root_fd);
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		return orield_fail(err, -errno, "cannot have mounts of its own:"
+				   " %s", strerror(errno));
+	r = doors->shares->n == 1 ? enter_one(&doors->shares->v[0], err) :
+				    enter_several(doors->shares, err);
 	if (r)
-		return orield_fail(err, r, "cannot make %s the root: %s", path,
-				   strerror(-r));
+		return r;
 	/* last: the path to the share may be open to our old user only */
 	return maps ? orield_users_become_root(err) : 0;
 }
@@ -211,9 +290,13 @@ static int enter_namespace(const struct orield_doors *doors,
 static int enter_chroot(const struct orield_doors *doors,
 			struct orield_error *err)
 {
-	int *root_fd = doors->root_fd;
+	int *root_fd = &doors->shares->v[0].root_fd;
 	int r = 0;
 
+	if (doors->shares->n > 1)
+		return orield_fail(err, -EINVAL, "a chroot holds one share, and"
+				   " there are %u: --sandbox=namespace",
+				   doors->shares->n);
 	if (fchdir(*root_fd) || chroot("."))
 		r = -errno;
 	if (!r)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Connections and signals. The main thread polls the listening socket, a
+ * Connections and signals. The main thread polls the listening sockets, a
  * signalfd and an eventfd that connections ring when they end; each connection
  * has a thread, inside vhost_backend_run(), and a session of its own.
  *
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -31,6 +32,9 @@
 #include "wire/fuse.h"
 
 #define MAX_CLIENTS 1024u
+/* Descriptors of a connection: its sockets, its window, ...; of a queue. */
+#define CLIENT_FDS 8u
+#define QUEUE_FDS 3u
 /* Each is two mappings, of which a process has 65530 by default. */
 #define MAX_THREADS 8192u
 /* For connections to end in when the daemon is told to. */
@@ -38,9 +42,19 @@
 /* After accept(2) ran out of something. */
 #define PAUSE_MS 100
 
+/* One share and how many there are on it; the main thread's. */
+struct place {
+	const struct orield_share *share;
+	const struct orield_options *opt; /* the share's */
+	unsigned n_clients;
+	unsigned max_clients;
+	bool paused; /* out of something: no accept for a while */
+};
+
 struct daemon {
 	const struct orield_options *opt;
-	struct server_share *share;
+	struct place *places;
+	unsigned n_places;
 	struct list clients;
 	unsigned n_clients;
 	unsigned next_id;
@@ -52,6 +66,7 @@ struct daemon {
 struct client {
 	struct list link;
 	struct daemon *d;
+	struct place *place;
 	unsigned id;
 	pthread_t thread;
 	struct vhost_backend *be;
@@ -113,6 +128,7 @@ static void client_thread_start(void *ctx, unsigned queue)
 {
 	struct client *c = ctx;
 
+	orield_log_about(orield_share_name(c->place->share));
 	orield_guard_thread(c->be);
 }
 
@@ -198,6 +214,7 @@ static void *client_main(void *arg)
 	struct client *c = arg;
 	int r;
 
+	orield_log_about(orield_share_name(c->place->share));
 	orield_guard_thread(c->be);
 	r = vhost_backend_run(c->be);
 	if (r && r != -ECANCELED)
@@ -214,14 +231,14 @@ static void *client_main(void *arg)
 
 static int make_backend(struct client *c, int sock)
 {
-	const struct orield_options *opt = c->d->opt;
+	const struct orield_options *opt = c->place->opt;
 	const struct orield_guest *guest = c->d->guest;
+	bool window = guest->offered && (!guest->facade || !opt->readonly);
 	struct vhost_backend_config cfg = {
 		.sock = sock,
 		.request_queues = opt->request_queues,
 		.window_bytes = opt->window_bytes,
-		.guest_window_bytes = guest->offered ?
-				opt->guest_window_bytes : 0,
+		.guest_window_bytes = window ? opt->guest_window_bytes : 0,
 		.guest_window_dev = guest->facade ?
 				facade_dev(guest->facade) : 0,
 		.poll_ns = opt->poll_us * NS_PER_US,
@@ -231,7 +248,7 @@ static int make_backend(struct client *c, int sock)
 		 * forgotten: a guest's reboot would end it. Liboriel does
 		 * without; other monitors (GUEST_DAX_ALWAYS) need them.
 		 */
-		.mem_slots = !guest->offered ||
+		.mem_slots = !window ||
 			     opt->guest_dax == ORIELD_GUEST_DAX_ALWAYS,
 		.ops = &backend_ops,
 		.ctx = c,
@@ -242,11 +259,11 @@ static int make_backend(struct client *c, int sock)
 }
 
 /* Serve @sock, which is used up in any case. */
-static int client_start(struct daemon *d, int sock)
+static int client_start(struct daemon *d, struct place *place, int sock)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	struct server_session_config cfg = {
-		.window_bytes = d->opt->window_bytes,
+		.window_bytes = place->opt->window_bytes,
 		.window_ops = &window_ops,
 		.window_ctx = c,
 		.later_ops = &later_ops,
@@ -259,8 +276,9 @@ static int client_start(struct daemon *d, int sock)
 		return -ENOMEM;
 	}
 	c->d = d;
+	c->place = place;
 	c->id = ++d->next_id;
-	r = server_session_new(d->share, &cfg, &c->session);
+	r = server_session_new(place->share->server, &cfg, &c->session);
 	if (r)
 		goto err_sock;
 	r = make_backend(c, sock);
@@ -275,6 +293,7 @@ static int client_start(struct daemon *d, int sock)
 	}
 	list_add_tail(&d->clients, &c->link);
 	d->n_clients++;
+	place->n_clients++;
 	log_info("client %u: connected", c->id);
 	return 0;
 
@@ -291,6 +310,7 @@ static void client_gone(struct daemon *d, struct client *c)
 	vhost_backend_free(c->be);
 	list_del(&c->link);
 	d->n_clients--;
+	c->place->n_clients--;
 	free(c);
 }
 
@@ -339,11 +359,28 @@ static void end_all(struct daemon *d)
 	}
 }
 
-static unsigned max_clients(const struct orield_options *opt)
+/*
+ * Threads and descriptors are the process's: each share has an equal part, so
+ * that a crowd at one leaves the others theirs. The share's files have three
+ * quarters of the descriptors (src/server/share.c), connections the rest. Who
+ * has all of it may also wait for some to come free, see accept_one().
+ */
+static unsigned max_clients(const struct orield_options *opt, unsigned n_shares)
 {
 	/* its queues, hiprio, and the one that reads its socket */
-	return (unsigned)min_u64(MAX_CLIENTS,
-				 MAX_THREADS / (opt->request_queues + 2));
+	uint64_t n = min_u64(MAX_CLIENTS,
+			     MAX_THREADS / (opt->request_queues + 2)) /
+		     n_shares;
+	struct rlimit rl;
+
+	if (n_shares > 1 && !getrlimit(RLIMIT_NOFILE, &rl) &&
+	    rl.rlim_cur != RLIM_INFINITY)
+		n = min_u64(n, rl.rlim_cur / 4 / n_shares /
+			       (CLIENT_FDS + QUEUE_FDS *
+				(opt->request_queues + 1)));
+	if (opt->max_clients)
+		n = min_u64(n, opt->max_clients);
+	return n ? (unsigned)n : 1;
 }
 
 /* -------------------------------------------------------------- signals */
@@ -397,11 +434,11 @@ static void log_queues(const struct server_stats *st)
 	log_write(LOG_LEVEL_INFO, "queues:%s", len ? line : " none");
 }
 
-static void log_stats(struct daemon *d)
+static void log_stats(const struct place *p)
 {
 	struct server_stats st;
 
-	server_share_stats(d->share, &st);
+	server_share_stats(p->share->server, &st);
 	log_write(LOG_LEVEL_INFO, "clients %llu, inodes %llu, descriptors "
 		  "%llu, handles %llu, mappings %llu, requests %llu",
 		  (unsigned long long)st.sessions,
@@ -413,6 +450,17 @@ static void log_stats(struct daemon *d)
 	log_ops(&st);
 }
 
+static void log_all_stats(const struct daemon *d)
+{
+	unsigned i;
+
+	for (i = 0; i < d->n_places; i++) {
+		orield_log_about(orield_share_name(d->places[i].share));
+		log_stats(&d->places[i]);
+	}
+	orield_log_about(NULL);
+}
+
 /* True: time to end. */
 static bool take_signals(struct daemon *d, int fd)
 {
@@ -421,7 +469,7 @@ static bool take_signals(struct daemon *d, int fd)
 	while (read(fd, &si, sizeof(si)) == sizeof(si)) {
 		switch (si.ssi_signo) {
 		case SIGUSR1:
-			log_stats(d);
+			log_all_stats(d);
 			break;
 		case SIGUSR2:
 			/* One is sent for each thread that starts children. */
@@ -439,9 +487,9 @@ static bool take_signals(struct daemon *d, int fd)
 /* ------------------------------------------------------------- main loop */
 
 /* Accept one. False: out of something, wait before the next. */
-static bool accept_one(struct daemon *d, int listen_fd)
+static bool accept_one(struct daemon *d, struct place *p)
 {
-	int sock = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	int sock = accept4(p->share->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	int r;
 
 	if (sock < 0) {
@@ -450,12 +498,13 @@ static bool accept_one(struct daemon *d, int listen_fd)
 		log_warn("cannot accept a client: %s", strerror(errno));
 		return false;
 	}
-	if (d->n_clients >= max_clients(d->opt)) {
-		log_warn("refused a client: there are %u", d->n_clients);
+	if (p->n_clients >= p->max_clients) {
+		log_warn("refused a client: there are %u, which is the most of"
+			 " this share", p->n_clients);
 		close(sock);
 		return true;
 	}
-	r = client_start(d, sock);
+	r = client_start(d, p, sock);
 	if (r)
 		log_warn("cannot serve a client: %s", strerror(-r));
 	return true;
@@ -469,57 +518,111 @@ static void drain(int fd)
 		log_debug("eventfd: %s", strerror(errno));
 }
 
-static void loop(struct daemon *d, int listen_fd, int signal_fd)
+static void accept_all(struct daemon *d, const struct pollfd *polled)
+{
+	unsigned i;
+
+	for (i = 0; i < d->n_places; i++) {
+		struct place *p = &d->places[i];
+
+		p->paused = false;
+		if (!polled[i].revents)
+			continue;
+		orield_log_about(orield_share_name(p->share));
+		p->paused = !accept_one(d, p);
+	}
+	orield_log_about(NULL);
+}
+
+/* What to poll for new clients; true: some share has to wait. */
+static bool fill_polled(const struct daemon *d, struct pollfd *ret)
 {
 	bool paused = false;
+	unsigned i;
+
+	for (i = 0; i < d->n_places; i++) {
+		const struct place *p = &d->places[i];
+
+		ret[i] = (struct pollfd){
+			.fd = p->paused ? -1 : p->share->listen_fd,
+			.events = POLLIN,
+		};
+		paused = paused || p->paused;
+	}
+	return paused;
+}
+
+static void loop(struct daemon *d, int signal_fd)
+{
+	const bool listening = d->places[0].share->listen_fd >= 0;
 
 	for (;;) {
-		struct pollfd p[3] = {
+		struct pollfd p[2 + ORIELD_SHARES_MAX] = {
 			{ .fd = signal_fd, .events = POLLIN },
 			{ .fd = d->done_fd, .events = POLLIN },
-			{ .fd = paused ? -1 : listen_fd, .events = POLLIN },
 		};
-		int n = poll(p, 3, paused ? PAUSE_MS : -1);
+		bool paused = fill_polled(d, p + 2);
+		int n = poll(p, 2 + d->n_places, paused ? PAUSE_MS : -1);
 
 		if (n < 0 && errno != EINTR)
 			return;
-		paused = false;
-		if (n <= 0)
+		if (n < 0)
 			continue;
 		if (p[0].revents && take_signals(d, signal_fd))
 			return;
 		if (p[1].revents) {
 			drain(d->done_fd);
 			reap(d);
-			if (listen_fd < 0 && !d->n_clients)
+			if (!listening && !d->n_clients)
 				return;
 		}
-		if (p[2].revents)
-			paused = !accept_one(d, listen_fd);
+		accept_all(d, p + 2);
 	}
 }
 
-int orield_serve(const struct orield_options *opt, struct server_share *share,
-		 int listen_fd, int signal_fd,
+static int make_places(struct daemon *d, const struct orield_shares *shares)
+{
+	unsigned i;
+
+	d->places = calloc(shares->n, sizeof(*d->places));
+	if (!d->places)
+		return -ENOMEM;
+	d->n_places = shares->n;
+	for (i = 0; i < shares->n; i++) {
+		d->places[i].share = &shares->v[i];
+		d->places[i].opt = shares->v[i].opt;
+		d->places[i].max_clients = max_clients(shares->v[i].opt,
+						       shares->n);
+	}
+	return 0;
+}
+
+int orield_serve(const struct orield_options *opt,
+		 struct orield_shares *shares, int signal_fd,
 		 const struct orield_guest *guest)
 {
 	struct daemon d = {
 		.opt = opt,
-		.share = share,
 		.guest = guest,
 		.ppid = getppid(),
 	};
-	int r = 0;
+	int r = make_places(&d, shares);
 
+	if (r)
+		return r;
 	list_init(&d.clients);
 	d.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (d.done_fd < 0)
-		return -errno;
-	if (listen_fd < 0)
-		r = client_start(&d, opt->connected_fd);
+	if (d.done_fd < 0) {
+		r = -errno;
+		goto out;
+	}
+	if (shares->v[0].listen_fd < 0)
+		r = client_start(&d, &d.places[0], opt->connected_fd);
 	if (!r)
-		loop(&d, listen_fd, signal_fd);
+		loop(&d, signal_fd);
 	end_all(&d);
 	close(d.done_fd);
+out:
+	free(d.places);
 	return r;
 }

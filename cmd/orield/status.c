@@ -20,6 +20,8 @@
 
 #include "base/fd.h"
 
+/* Of several shares, the one that this thread works for; or NULL. */
+static __thread const char *log_tag;
 static int syslog_fd = -1;
 static int notify_fd = -1;
 
@@ -75,12 +77,18 @@ static int syslog_level(enum log_level level)
 	}
 }
 
+void orield_log_about(const char *tag)
+{
+	log_tag = tag;
+}
+
 /* One write a line, so that lines of threads do not mix. */
 static void log_line(void *ctx, enum log_level level, const char *text)
 {
 	char line[1200];
-	int n = snprintf(line, sizeof(line), "orield: %s: %s\n",
-			 log_level_name(level), text);
+	int n = snprintf(line, sizeof(line), "orield: %s: %s%s%s\n",
+			 log_level_name(level), log_tag ? log_tag : "",
+			 log_tag ? ": " : "", text);
 
 	if (n <= 0)
 		return;
@@ -96,8 +104,9 @@ static void log_line(void *ctx, enum log_level level, const char *text)
 static void log_datagram(void *ctx, enum log_level level, const char *text)
 {
 	char line[1200];
-	int n = snprintf(line, sizeof(line), "<%d>orield[%d]: %s",
-			 LOG_DAEMON | syslog_level(level), (int)getpid(), text);
+	int n = snprintf(line, sizeof(line), "<%d>orield[%d]: %s%s%s",
+			 LOG_DAEMON | syslog_level(level), (int)getpid(),
+			 log_tag ? log_tag : "", log_tag ? ": " : "", text);
 
 	if (n <= 0)
 		return;

@@ -47,6 +47,8 @@ struct server_share_config {
 	int root_fd;      /* the directory, O_PATH or O_RDONLY; dup'ed */
 	int proc_fd;      /* /proc/self/fd of this process, opened before any
 			     sandbox closed; dup'ed */
+	unsigned n_shares; /* of the process: each has as many descriptors and
+			      threads; 0: one */
 	bool readonly;
 	bool no_posix_locks; /* they are each client's own affair */
 	bool no_flock;

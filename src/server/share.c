@@ -7,7 +7,8 @@
  * Descriptors are counted before they are opened and limited below the
  * process's limit, so that clients that open without end are told -EMFILE
  * while the daemon can still accept others. And no session alone gets all: one
- * that takes what it can leaves a quarter to the others.
+ * that takes what it can leaves a quarter to the others. Several shares of one
+ * process have equal parts, so that the clients of one cannot starve another's.
  */
 #include "server/internal.h"
 
@@ -22,13 +23,13 @@
 #include "base/log.h"
 
 /* A quarter is for connections: each has some twenty descriptors. */
-static uint64_t fd_limit(void)
+static uint64_t fd_limit(unsigned n_shares)
 {
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == RLIM_INFINITY)
 		return UINT64_MAX;
-	return rl.rlim_cur - rl.rlim_cur / 4;
+	return (rl.rlim_cur - rl.rlim_cur / 4) / n_shares;
 }
 
 int server_quota_locked(const struct server_session *s)
@@ -142,7 +143,9 @@ int server_share_new(const struct server_share_config *cfg,
 	atomic_init(&sh->next_nodeid, FUSE_ROOT_ID);
 	pthread_mutex_init(&sh->lock, NULL);
 	server_fh_init(sh);
-	sh->fd_limit = fd_limit();
+	if (!sh->cfg.n_shares)
+		sh->cfg.n_shares = 1;
+	sh->fd_limit = fd_limit(sh->cfg.n_shares);
 	sh->session_limit = sh->fd_limit - sh->fd_limit / 4;
 	r = hash_table_init(&sh->by_key);
 	if (!r)

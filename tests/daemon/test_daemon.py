@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """orield between clients that harm it and clients that must not notice.
 
-    test_daemon.py memory|limits|ends|walls|options|start [CASE...]
+    test_daemon.py memory|limits|ends|walls|options|start|shares [CASE...]
 
 Every case gets a Rig: a daemon with a neighbour session on it. Afterwards the
 neighbour must be served, and threads, descriptors and mappings of the daemon
@@ -104,12 +104,14 @@ def groups():
     import cases_limits
     import cases_memory
     import cases_options
+    import cases_shares
     import cases_start
     import cases_walls
     return {'options': cases_options.CASES,
             'start': cases_start.CASES + cases_left.CASES,
             'memory': cases_memory.CASES, 'limits': cases_limits.CASES,
-            'ends': cases_ends.CASES, 'walls': cases_walls.CASES}
+            'ends': cases_ends.CASES, 'walls': cases_walls.CASES,
+            'shares': cases_shares.CASES}
 
 
 def main():
