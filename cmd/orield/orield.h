@@ -15,7 +15,9 @@
  *   seccomp.c   the list of system calls
  *   guard.c     clients that take their memory away
  *   guest.c     the window of virtual machines: whether, how, why not
- *   serve.c     connections and signals
+ *   serve.c     connections
+ *   loop.c      the main loop: accepting clients, signals
+ *   stats.c     what SIGUSR1 asks for
  *   mount.c, mount_serve.c   the same share behind /dev/fuse
  */
 #ifndef ORIELD_H
@@ -282,6 +284,9 @@ extern const struct server_guest_files orield_guest_files; /* ctx: a facade */
 void orield_print_qemu_args(const struct orield_options *opt);
 /* The few calls of the broker (src/facade), in its process. */
 ORIEL_MUST_CHECK int orield_seccomp_broker(enum orield_seccomp mode);
+
+/* Into the log, for each share. */
+void orield_log_stats(const struct orield_shares *shares);
 
 struct vhost_backend;
 /* Survive SIGBUS in threads that named the connection they work for. */

@@ -90,6 +90,33 @@ static void live_give_back(unsigned slot)
 	pthread_mutex_unlock(&live_lock);
 }
 
+int mem_quota_take(struct mem_quota *q, uint64_t size)
+{
+	/* relaxed: counts of their own, nothing is published by them */
+	if (atomic_fetch_add_explicit(&q->regions, 1, memory_order_relaxed) >=
+	    q->max_regions)
+		goto err_region;
+	if (size > q->max_bytes ||
+	    atomic_fetch_add_explicit(&q->bytes, size, memory_order_relaxed) >
+	    q->max_bytes - size) {
+		if (size <= q->max_bytes)
+			atomic_fetch_sub_explicit(&q->bytes, size,
+						  memory_order_relaxed);
+		goto err_region;
+	}
+	return 0;
+
+err_region:
+	atomic_fetch_sub_explicit(&q->regions, 1, memory_order_relaxed);
+	return -ENOSPC;
+}
+
+void mem_quota_give_back(struct mem_quota *q, uint64_t size)
+{
+	atomic_fetch_sub_explicit(&q->bytes, size, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&q->regions, 1, memory_order_relaxed);
+}
+
 /* Zeros at [@p, @p + @len), which are mapped. */
 static bool blank(uintptr_t p, size_t len)
 {
@@ -267,6 +294,8 @@ static void region_unref(struct mem_region *r)
 		munmap(r->map_base, r->map_size);
 	if (counted)
 		live_give_back(r->slot);
+	if (counted && r->quota)
+		mem_quota_give_back(r->quota, r->size);
 }
 
 void mem_map_remove(struct mem_map *m, unsigned i)

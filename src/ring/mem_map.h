@@ -33,6 +33,21 @@
  */
 void mem_map_trust_dev(dev_t dev);
 
+/*
+ * A part of what the process may map, for all who were given the same one
+ * together; it outlives their regions. Atomic counts, so any thread.
+ */
+struct mem_quota {
+	unsigned max_regions;
+	uint64_t max_bytes;
+	_Atomic unsigned regions;
+	_Atomic uint64_t bytes;
+};
+
+/* 0, or -ENOSPC: the quota has no @size bytes or no region more. */
+ORIEL_MUST_CHECK int mem_quota_take(struct mem_quota *q, uint64_t size);
+void mem_quota_give_back(struct mem_quota *q, uint64_t size);
+
 /* One mapped region. [host, host + size) is readable and writable. */
 struct mem_region {
 	uint64_t gpa;      /* address in descriptors */
@@ -43,6 +58,7 @@ struct mem_region {
 	uint64_t map_size;
 	_Atomic unsigned *map_refs; /* maps sharing this mmap; NULL if none */
 	unsigned slot;     /* in the list of live mappings, with map_refs */
+	struct mem_quota *quota; /* gets size back, with map_refs; or NULL */
 };
 
 struct mem_map {

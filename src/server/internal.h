@@ -173,6 +173,7 @@ struct server_session {
 	pthread_cond_t wait_ended;
 	struct list lock_owners;
 	struct list waits;
+	unsigned n_waits;
 	int no_waits;                 /* > 0: none may begin */
 	uint64_t early[16];           /* requests interrupted too early */
 	unsigned early_next;

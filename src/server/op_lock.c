@@ -15,7 +15,9 @@
  * (struct server_later_ops). A wait ends early when the client interrupts the
  * request, or when the session is reset or goes: the thread is sent SIGURG,
  * again and again, since one that comes before the system call is lost.
- * The number of waits of a share is bounded. Deadlocks are not detected.
+ * The number of waits is bounded: all of the process, of which each share has
+ * a part, and of that no session has more than three quarters. Deadlocks are not
+ * detected.
  *
  * Lock: s->lock_lock, over the owners and the waits; above session->lock in the
  * order, and nothing that can wait is called with it. A wait is on the list
@@ -33,7 +35,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAITS_MAX 256u /* of one share: each is a thread */
+#define WAITS_MAX 1024u /* of a process: each is a thread */
+#define WAITS_MAX_SHARE 256u
+#define WAITS_MIN_SHARE 16u
 #define NS_PER_10_MS 10000000L
 
 /* Who owns POSIX locks on an inode. Counted: the list, and who uses fd. */
@@ -282,6 +286,7 @@ static void wait_end(struct lock_wait *w)
 	atomic_fetch_sub_explicit(&s->share->n.waits, 1, memory_order_relaxed);
 	pthread_mutex_lock(&s->lock_lock);
 	list_del(&w->link);
+	s->n_waits--;
 	pthread_cond_broadcast(&s->wait_ended);
 	pthread_mutex_unlock(&s->lock_lock);
 	free(w);
@@ -386,20 +391,31 @@ ssize_t server_op_interrupt(struct server_req *req)
 	return 0;
 }
 
+static unsigned waits_max(const struct server_share *sh)
+{
+	return (unsigned)max_u64(min_u64(WAITS_MAX / sh->cfg.n_shares,
+					 WAITS_MAX_SHARE), WAITS_MIN_SHARE);
+}
+
 /* On the list, or why not. */
 static int wait_enter(struct lock_wait *w)
 {
 	struct server_session *s = w->s;
+	const unsigned max = waits_max(s->share);
 	int r = 0;
 
 	if (atomic_fetch_add_explicit(&s->share->n.waits, 1,
-				      memory_order_relaxed) >= WAITS_MAX)
+				      memory_order_relaxed) >= max)
 		r = -ENOLCK;
 	pthread_mutex_lock(&s->lock_lock);
+	if (!r && s->n_waits >= max - max / 4)
+		r = -ENOLCK;
 	if (!r && (s->no_waits || came_early_locked(s, w->unique)))
 		r = -EINTR;
-	if (!r)
+	if (!r) {
 		list_add_tail(&s->waits, &w->link);
+		s->n_waits++;
+	}
 	pthread_mutex_unlock(&s->lock_lock);
 	if (r)
 		atomic_fetch_sub_explicit(&s->share->n.waits, 1,

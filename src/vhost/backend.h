@@ -85,6 +85,8 @@ struct vhost_backend_config {
 	char tag[37];
 	uint64_t poll_ns;        /* busy polling after the last request */
 	bool mem_slots;          /* offer CONFIGURE_MEM_SLOTS */
+	struct mem_quota *mem_quota; /* for the front end's memory; may be
+					NULL; outlives the back end */
 	const struct vhost_backend_ops *ops;
 	void *ctx;
 };

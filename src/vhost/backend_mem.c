@@ -63,6 +63,24 @@ static uint64_t table_bytes(const struct mem_map *m)
 	"-object memory-backend-memfd,id=mem,size=...,share=on and -numa " \
 	"node,memdev=mem or -machine memory-backend=mem"
 
+/* Map @r from @fd at @to, if the back end's quota, where it has one, allows. */
+static int map_region(struct vhost_backend *be, struct mem_region *to,
+		      const struct vhost_user_mem_region *r, int fd)
+{
+	struct mem_quota *q = be->cfg.mem_quota;
+	int err = q ? mem_quota_take(q, r->size) : 0;
+
+	if (err)
+		return err;
+	err = mem_region_map(to, fd, r->mmap_offset, r->gpa, r->uaddr,
+			     r->size);
+	if (!err)
+		to->quota = q;
+	else if (q)
+		mem_quota_give_back(q, r->size);
+	return err;
+}
+
 /* Map @r from @fd as the next region of @m. */
 static int add_region(struct vhost_backend *be, struct mem_map *m,
 		      const struct vhost_user_mem_region *r, int fd,
@@ -79,8 +97,7 @@ static int add_region(struct vhost_backend *be, struct mem_map *m,
 	if (r->size > TABLE_MAX_BYTES - table_bytes(m))
 		return be_violation(name, "region 0x%" PRIx64 " + 0x%" PRIx64
 				    ": too much memory", r->gpa, r->size);
-	err = mem_region_map(to, fd, r->mmap_offset, r->gpa, r->uaddr,
-			     r->size);
+	err = map_region(be, to, r, fd);
 	if (err) {
 		log_error("vhost: %s: cannot map 0x%" PRIx64 " bytes at 0x%"
 			  PRIx64 " of the descriptor for address 0x%" PRIx64

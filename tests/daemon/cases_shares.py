@@ -2,12 +2,13 @@
 """Several shares in one daemon: walls between them, and fair parts."""
 import contextlib
 import errno
+import fcntl
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 
@@ -18,6 +19,8 @@ from cases_start import ORIELD, command, listener, running, until
 from cases_walls import refused
 
 TAGS = ['red', 'green', 'blue']
+RANGE = 2 << 20
+SETLK, SETLKW, F_POSIX_LOCKS = 32, 33, 1
 
 
 class Shares:
@@ -438,7 +441,107 @@ def no_descriptors_for_a_crowd():
             s.close()
 
 
+def descriptors_of_a_client():
+    """No more than the part of a connection that max_clients() reckons."""
+    with Shares('--request-queues=1') as d:
+        d.serves('red')
+        until(lambda: 'red: client 1: left' in d.log(), 'still there')
+        before = d.fds()
+        crowd = [d.session('red') for _ in range(4)]
+        for s in crowd:
+            s.setupmapping(s.lookup(fuse.ROOT, 'red').nodeid, 0, RANGE, 0)
+            s.getattr(fuse.ROOT)
+        # Besides, of all: an inode's, and that of its mappings.
+        each = (d.fds() - before - 2) / len(crowd)
+        print(f'  {each} descriptors a client')
+        assert 6 < each <= 8 + 2 * 3, each
+        for s in crowd:
+            s.close()
+
+
+def regions_are_divided():
+    """What clients of one share make us map is of that share's part."""
+    with Shares() as d:
+        fd = os.memfd_create('regions', os.MFD_CLOEXEC)
+        os.ftruncate(fd, 8 * wire.PAGE)
+        crowd = []
+
+        def add(tag, most):
+            n = 0
+            while n < most:
+                c = wire.Device(d.socket(tag), start=False, window=False)
+                c.negotiate()
+                crowd.append(c)
+                for i in range(512):
+                    number = c.channel.ask_u64(
+                        wire.ADD_MEM_REG, struct.pack(
+                            '=QQQQQ', 0, i * wire.PAGE, wire.PAGE, 0,
+                            i * 3 % 8 * wire.PAGE), [fd],
+                        wire.VERSION | wire.NEED_REPLY)
+                    if number:
+                        return number, n
+                    n += 1
+            return 0, n
+
+        assert add('red', 16384) == (errno.ENOSPC, 16384 // 3)
+        d.serves('green')
+        assert add('green', 2048) == (0, 2048)
+        # Given back when they go.
+        for c in crowd:
+            c.channel.close()
+            c.backend.close()
+            c.mem.close()
+        until(lambda: len(re.findall('red: client .* left', d.log())) ==
+              16384 // 3 // 512 + 1, 'not all left')
+        crowd.clear()
+        assert add('red', 4096) == (0, 4096)
+        for c in crowd:
+            c.channel.close()
+            c.backend.close()
+            c.mem.close()
+        os.close(fd)
+
+
+def locked(s, node, fh, owner, opcode):
+    """Ask for the whole file, for @owner; do not wait for the answer."""
+    return s.submit_request(opcode, node, struct.pack(
+        '<QQQQIIII', fh, owner, 0, (1 << 63) - 1, fcntl.F_WRLCK, 1, 0, 0))
+
+
+def waits_are_divided():
+    """Who waits for a lock has a thread: so many of a share, and three
+    quarters of them of one client; the next are told ENOLCK."""
+    tags = [f's{i}' for i in range(64)]
+    part = 1024 // 64
+    alone = part - part // 4
+    with Shares('--request-queues=1', tags=tags) as d:
+        everybody = []
+        for tag in tags[:2]:
+            crowd = [d.session(tag, window=False, init=False)
+                     for _ in range(3)]
+            open_files = []
+            for s in crowd:
+                s.init(more=[F_POSIX_LOCKS])
+                node = s.lookup(fuse.ROOT, tag).nodeid
+                open_files.append((s, node, s.open(node, os.O_RDWR)))
+            s, node, fh = open_files[0]
+            s.finish_request(locked(s, node, fh, 1, SETLK))
+
+            for (s, node, fh), room in ((open_files[1], alone),
+                                        (open_files[2], part - alone)):
+                tokens = [locked(s, node, fh, 100 + i, SETLKW)
+                          for i in range(room + 3)]
+                for t in tokens[room:]:
+                    assert number_of(s.finish_request, t) == errno.ENOLCK
+            everybody += crowd
+        for tag in tags[2:5]:
+            d.serves(tag)
+        for s in everybody:
+            s.close(False)
+
+
 CASES = [each_its_own, never_the_other, locked_in, submounts_come_along,
          refusals, one_of_them, files_of_each, what_is_said,
          sockets_of_systemd, sockets_nobody_serves, descriptors_are_divided,
-         crowd_at_one, no_descriptors_for_a_crowd]
+         crowd_at_one, no_descriptors_for_a_crowd, descriptors_of_a_client,
+         regions_are_divided, waits_are_divided]

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared by serve.c (connections) and loop.c (the main thread's loop). */
+#ifndef ORIELD_SERVE_H
+#define ORIELD_SERVE_H
+
+#include "orield.h"
+
+#include "base/list.h"
+#include "ring/mem_map.h"
+
+/* One share and how many there are on it; the main thread's. */
+struct place {
+	const struct orield_share *share;
+	const struct orield_options *opt; /* the share's */
+	unsigned n_clients;
+	unsigned max_clients;
+	struct mem_quota mem; /* any thread */
+	bool paused; /* out of something: no accept for a while */
+};
+
+struct daemon {
+	const struct orield_options *opt;
+	const struct orield_shares *shares;
+	struct place *places;
+	unsigned n_places;
+	struct list clients;
+	unsigned n_clients;
+	unsigned next_id;
+	int done_fd; /* eventfd; rung by ending connections */
+	int ppid;
+	const struct orield_guest *guest;
+};
+
+/* Serve @sock, which is used up in any case: 0 or -errno. */
+ORIEL_MUST_CHECK int client_start(struct daemon *d, struct place *place,
+				  int sock);
+/* Join those that are done. */
+void clients_reap(struct daemon *d);
+/* Stop and join every one, or end the process without those that hang. */
+void clients_end(struct daemon *d);
+
+#endif
