@@ -502,6 +502,11 @@ def regions_are_divided():
         os.close(fd)
 
 
+class Patient(fuse.Session):
+    """Can have as many requests under way as there are waits."""
+    SLOTS = 20
+
+
 def locked(s, node, fh, owner, opcode):
     """Ask for the whole file, for @owner; do not wait for the answer."""
     return s.submit_request(opcode, node, struct.pack(
@@ -517,7 +522,7 @@ def waits_are_divided():
     with Shares('--request-queues=1', tags=tags) as d:
         everybody = []
         for tag in tags[:2]:
-            crowd = [d.session(tag, window=False, init=False)
+            crowd = [Patient(d.socket(tag), window=False, init=False)
                      for _ in range(3)]
             open_files = []
             for s in crowd:
