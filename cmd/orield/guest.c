@@ -25,14 +25,6 @@ static int open_facade(void *ctx, int fd, bool writable)
 
 const struct server_guest_files orield_guest_files = { open_facade };
 
-static int confine_broker(void *ctx)
-{
-	const struct orield_options *opt = ctx;
-
-	orield_outsider_start();
-	return orield_seccomp_broker(opt->seccomp);
-}
-
 static const char *explain(int err)
 {
 	switch (err) {
@@ -53,7 +45,7 @@ void orield_guest_prepare(const struct orield_options *opt,
 			  struct orield_guest *g)
 {
 	const struct facade_config cfg = {
-		.confine = confine_broker,
+		.confine = orield_confine_broker,
 		.ctx = (void *)(uintptr_t)opt,
 	};
 	int r;

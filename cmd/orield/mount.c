@@ -301,9 +301,15 @@ static int mount_all(struct orield_mount *m, const struct orield_options *opt,
 }
 
 /* Without it all works, slower. */
-static void start_broker(struct orield_mount *m)
+static void start_broker(struct orield_mount *m,
+			 const struct orield_options *opt)
 {
-	int r = fuse_broker_start(&m->broker);
+	const struct fuse_broker_config cfg = {
+		.dev = m->fds[0],
+		.confine = orield_confine_broker,
+		.ctx = (void *)(uintptr_t)opt,
+	};
+	int r = fuse_broker_start(&cfg, &m->broker);
 
 	if (r)
 		log_info("mount: no passthrough: %s", strerror(-r));
@@ -322,7 +328,7 @@ int orield_mount_new(const struct orield_options *opt, int listen_fd,
 	r = mount_all(m, opt, listen_fd, err);
 	/* after the fork above, which must not have a descriptor of ours */
 	if (!r && opt->passthrough && !m->by_helper)
-		start_broker(m);
+		start_broker(m, opt);
 	if (r)
 		orield_mount_free(m);
 	else

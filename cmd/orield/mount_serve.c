@@ -144,7 +144,7 @@ static int start_one(struct orield_mount *m, unsigned index)
 static int backing_open(void *ctx, int fd, uint32_t *ret_id)
 {
 	struct orield_mount *m = ctx;
-	int r = fuse_broker_open(m->broker, m->fds[0], fd);
+	int r = fuse_broker_open(m->broker, fd);
 
 	if (r > 0) {
 		*ret_id = (uint32_t)r;
@@ -162,7 +162,7 @@ static void backing_close(void *ctx, uint32_t id)
 {
 	struct orield_mount *m = ctx;
 
-	fuse_broker_close(m->broker, m->fds[0], id);
+	fuse_broker_close(m->broker, id);
 }
 
 static const struct server_backing_ops backing_ops = {

@@ -282,8 +282,9 @@ void orield_guest_done(struct orield_guest *g);
 extern const struct server_guest_files orield_guest_files; /* ctx: a facade */
 /* The arguments with which QEMU uses this daemon. */
 void orield_print_qemu_args(const struct orield_options *opt);
-/* The few calls of the broker (src/facade), in its process. */
-ORIEL_MUST_CHECK int orield_seccomp_broker(enum orield_seccomp mode);
+/* In the process of a broker (fusedev/broker.h), which has closed what it
+ * inherited: the few calls it needs. @ctx: the options. */
+ORIEL_MUST_CHECK int orield_confine_broker(void *ctx, int sock, int dev);
 
 /* Into the log, for each share. */
 void orield_log_stats(const struct orield_shares *shares);

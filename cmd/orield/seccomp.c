@@ -7,6 +7,7 @@
 #include "orield.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -129,28 +130,53 @@ static uint32_t action_of(enum orield_seccomp mode)
 	}
 }
 
-int orield_seccomp_broker(enum orield_seccomp mode)
+/* A call with a first argument that is @fd. */
+static int allow_on(scmp_filter_ctx ctx, int nr, int fd)
+{
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1,
+				SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX,
+					(scmp_datum_t)fd));
+}
+
+static int allow_brokering(scmp_filter_ctx ctx, int sock, int dev)
 {
 	static const char *const calls[] = {
-		"recvmsg", "sendto", "ioctl", "close", "exit_group",
-		"rt_sigreturn", "restart_syscall",
+		"close", "exit_group", "restart_syscall",
 	};
-	scmp_filter_ctx ctx;
 	size_t i;
-	int r = 0;
+	int r = allow_on(ctx, SCMP_SYS(recvmsg), sock);
 
-	if (mode == ORIELD_SECCOMP_NONE)
-		return 0;
-	ctx = seccomp_init(action_of(mode));
-	if (!ctx)
-		return -ENOMEM;
+	if (!r)
+		r = allow_on(ctx, SCMP_SYS(sendto), sock);
+	if (!r)
+		r = allow_on(ctx, SCMP_SYS(ioctl), dev);
+	/* of descriptors, not of names */
+	if (!r)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(statx), 1,
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH,
+					     AT_EMPTY_PATH));
 	for (i = 0; !r && i < ARRAY_LEN(calls); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
 				     seccomp_syscall_resolve_name(calls[i]),
 				     0);
+	return r;
+}
+
+int orield_confine_broker(void *ctx, int sock, int dev)
+{
+	const struct orield_options *opt = ctx;
+	scmp_filter_ctx filter;
+	int r;
+
+	if (opt->seccomp == ORIELD_SECCOMP_NONE)
+		return 0;
+	filter = seccomp_init(action_of(opt->seccomp));
+	if (!filter)
+		return -ENOMEM;
+	r = allow_brokering(filter, sock, dev);
 	if (!r)
-		r = seccomp_load(ctx);
-	seccomp_release(ctx);
+		r = seccomp_load(filter);
+	/* not given back: free(3) may make calls that are not allowed now */
 	return r;
 }
 

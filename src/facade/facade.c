@@ -12,11 +12,9 @@
  *
  * The kernel asks for attributes once a day. Reads and writes never come here.
  *
- * Locks, in the order in which they are taken:
- *   broker_lock  the broker's socket; held for its answer
- *   lock         the desk; never held over a call that waits
- * The serving thread takes only the second, so an open that waits for it cannot
- * wait for ever.
+ * The lock is the desk's, and never held over a call that waits; the serving
+ * thread asks nobody else, so an open that waits for it cannot wait for ever.
+ * Backing files are registered by the broker (fusedev/broker.h).
  */
 #include "facade/facade.h"
 
@@ -38,6 +36,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "fusedev/broker.h"
 #include "wire/fuse.h"
 
 /* Ours of fsopen(2) and its kin; libc may be older than they are. */
@@ -67,11 +66,10 @@ struct facade {
 	int stop_fd; /* readable: the thread is to end */
 	int probe;   /* a file in memory, until facade_start() tried it */
 	dev_t st_dev;
-	struct facade_broker broker;
+	struct fuse_broker *broker;
 	pthread_t thread;
 	bool has_thread;
 	_Atomic int passthrough; /* 0: no INIT yet; 1: agreed; -1: not known */
-	pthread_mutex_t broker_lock;
 	pthread_mutex_t lock;
 	struct ticket desk[DESK_MAX]; /* lock */
 	uint64_t next_number;         /* lock */
@@ -363,9 +361,8 @@ int facade_new(const struct facade_config *cfg, struct facade **ret)
 
 	if (!f)
 		return -ENOMEM;
-	f->dev = f->mnt = f->stop_fd = f->probe = f->broker.sock = -1;
+	f->dev = f->mnt = f->stop_fd = f->probe = -1;
 	f->next_number = FUSE_ROOT_ID + 1;
-	pthread_mutex_init(&f->broker_lock, NULL);
 	pthread_mutex_init(&f->lock, NULL);
 	f->dev = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (f->dev < 0) {
@@ -382,7 +379,11 @@ int facade_new(const struct facade_config *cfg, struct facade **ret)
 		r = -errno;
 		goto err;
 	}
-	r = facade_broker_start(&f->broker, f->dev, cfg);
+	r = fuse_broker_start(&(struct fuse_broker_config){
+				      .dev = f->dev,
+				      .confine = cfg->confine,
+				      .ctx = cfg->ctx,
+			      }, &f->broker);
 	if (r)
 		goto err;
 	*ret = f;
@@ -401,14 +402,13 @@ void facade_free(struct facade *f)
 		return;
 	if (f->has_thread && write(f->stop_fd, &one, sizeof(one)) > 0)
 		pthread_join(f->thread, NULL);
-	facade_broker_stop(&f->broker);
+	fuse_broker_stop(f->broker);
 	/* The connection first: closing the root would ask nobody. */
 	fd_close(&f->dev);
 	fd_close(&f->mnt);
 	fd_close(&f->stop_fd);
 	fd_close(&f->probe);
 	pthread_mutex_destroy(&f->lock);
-	pthread_mutex_destroy(&f->broker_lock);
 	free(f);
 }
 
@@ -486,15 +486,11 @@ int facade_open(struct facade *f, int fd, bool writable)
 	int id;
 	int r;
 
-	pthread_mutex_lock(&f->broker_lock);
-	id = facade_broker_register(&f->broker, fd);
-	pthread_mutex_unlock(&f->broker_lock);
+	id = fuse_broker_open(f->broker, fd);
 	if (id < 0)
 		return id;
 	r = open_ticket(f, id, writable);
 	/* An open file keeps what it needs. */
-	pthread_mutex_lock(&f->broker_lock);
-	facade_broker_unregister(&f->broker, id);
-	pthread_mutex_unlock(&f->broker_lock);
+	fuse_broker_close(f->broker, (uint32_t)id);
 	return r;
 }

@@ -24,10 +24,9 @@
 struct facade; /* opaque */
 
 struct facade_config {
-	/* Called in the broker's process once it has dropped what it does not
-	 * need, to forbid it all other system calls. NULL: nothing. Negative
-	 * ends it. */
-	int (*confine)(void *ctx);
+	/* Forbid the broker's process all but what it needs, as in struct
+	 * fuse_broker_config (fusedev/broker.h). NULL: nothing. */
+	int (*confine)(void *ctx, int sock, int dev);
 	void *ctx;
 };
 
@@ -58,17 +57,5 @@ dev_t facade_dev(const struct facade *f);
 
 /* Mappings of its files stay, everything else ends. NULL is fine. */
 void facade_free(struct facade *f);
-
-/* Inside: the broker, a process that registers backing files (broker.c). */
-struct facade_broker {
-	int sock;
-	pid_t pid;
-};
-ORIEL_MUST_CHECK int facade_broker_start(struct facade_broker *b, int dev,
-					 const struct facade_config *cfg);
-/* The id of @fd as a backing file, or -errno. One thread at a time. */
-ORIEL_MUST_CHECK int facade_broker_register(struct facade_broker *b, int fd);
-void facade_broker_unregister(struct facade_broker *b, int id);
-void facade_broker_stop(struct facade_broker *b);
 
 #endif

@@ -1,63 +1,162 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Theory of operation. The broker is a child with the daemon's descriptor
- * table, but memory of its own: a descriptor's number is all that has to be
- * passed, and whoever takes over the daemon cannot take over the broker's
- * code, which does two ioctls of /dev/fuse and nothing else (its own system
- * call filter sees to that) with CAP_SYS_ADMIN as its only capability.
+ * Theory of operation. The broker is a child with memory, descriptors and
+ * signals of its own. It has two descriptors, the connection it was started for
+ * and a socket, CAP_SYS_ADMIN as its only capability, and a filter of the system
+ * calls below. Whoever has taken over the daemon can ask it for two things, and
+ * reach nothing else through it: register a regular file that the daemon has a
+ * descriptor of, so many at most, and take that back.
+ *
+ * It reads a fixed number of bytes and room for one descriptor; what is longer,
+ * shorter or comes with more descriptors is refused, and the surplus closed by
+ * the kernel. Nothing that was received is ever a number of a descriptor.
+ *
+ * They talk over a pair of sockets, not by a futex: a socket tells the scheduler
+ * that who sends is about to sleep, so the broker runs on the same core at once,
+ * instead of one that has to be woken. Datagrams stay in order, so a close needs
+ * no answer.
+ *
+ * It ends when the daemon's end of the socket closes. A process that the daemon
+ * started may have a copy of that end, so PR_SET_PDEATHSIG does it as well.
+ * Every signal that can be is blocked: those of a terminal, of a service manager
+ * or of whoever may kill the daemon are for the daemon, whose end is enough.
  *
  * Without CAP_FSETID the kernel, which uses the broker's credentials for what
  * it reads and writes, drops set-uid and set-gid bits of what is written to.
  *
- * They talk over a pair of sockets, a message each way; only "open" has an
- * answer. Not by a futex: a socket tells the scheduler that who sends is about
- * to sleep, so the broker runs on the same core at once, instead of one that
- * has to be woken. The broker trusts nothing in a message but that it is three
- * numbers.
- *
- * It shares the descriptors, so while it lives /dev/fuse stays open: it must
- * not outlive us. PR_SET_PDEATHSIG ends it with our main thread. And its own
- * death closes nothing, so an answer is waited for a second at a time.
+ * Locks: "lock" of a struct fuse_broker, its socket; held for an answer.
  */
 #include "fusedev/broker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <pthread.h>
-#include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "fusedev/dev.h"
 
-enum verb {
-	VERB_OPEN,
-	VERB_CLOSE,
-	VERB_QUIT,
-};
-
-struct message {
-	uint32_t verb;
-	int32_t dev_fd;
-	uint32_t arg; /* descriptor or id */
-};
+/* What Linux lets a process have open unless told otherwise. */
+#define MAX_FILES (1u << 20)
 
 struct fuse_broker {
 	pid_t pid;
-	int sock[2]; /* ours, the broker's */
-	pthread_mutex_t lock; /* who asks; and "dead" */
-	bool dead;
+	int sock;
+	pthread_mutex_t lock; /* who asks */
 };
 
+/* A control message with room for one descriptor. */
+union control {
+	struct cmsghdr align;
+	char buf[CMSG_SPACE(sizeof(int))];
+};
+
+/*
+ * CMSG_LEN, not CMSG_SPACE: that has padding, into which the kernel would put a
+ * second descriptor.
+ */
+static void fill_message(struct msghdr *m, struct iovec *iov, union control *c)
+{
+	memset(m, 0, sizeof(*m));
+	memset(c, 0, sizeof(*c));
+	m->msg_iov = iov;
+	m->msg_iovlen = 1;
+	m->msg_control = c->buf;
+	m->msg_controllen = CMSG_LEN(sizeof(int));
+}
+
 /* ----------------------------------------------------------- the broker */
+
+/* State of the broker's process. */
+struct desk {
+	int sock;
+	int dev;
+	uint32_t files;
+	uint32_t max_files;
+};
+
+/* The one descriptor of @m, or -1. */
+static int fd_of(struct msghdr *m)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+	int fd = -1;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	return fd;
+}
+
+/*
+ * False: the daemon has gone. *@ret_fd: a descriptor to be closed, or -1. A
+ * request that is not one has op 0.
+ */
+static bool take_request(int sock, struct fuse_broker_request *ret, int *ret_fd)
+{
+	struct fuse_broker_request req = { 0 };
+	struct iovec iov = { &req, sizeof(req) };
+	union control control;
+	struct msghdr m;
+	ssize_t n;
+
+	fill_message(&m, &iov, &control);
+	do {
+		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	/* an empty datagram looks like the end, and is nothing we get */
+	if (n <= 0)
+		return false;
+	*ret_fd = fd_of(&m);
+	if (n != sizeof(req) || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
+	    (req.op == FUSE_BROKER_OPEN) != (*ret_fd >= 0))
+		req.op = 0;
+	*ret = req;
+	return true;
+}
+
+static int32_t open_file(struct desk *d, int fd)
+{
+	struct statx stx;
+	int id;
+
+	if (d->files >= d->max_files)
+		return -ENFILE;
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx))
+		return -errno;
+	/* older kernels take pipes, devices and directories, too */
+	if (!(stx.stx_mask & STATX_TYPE) || !S_ISREG(stx.stx_mode))
+		return -EINVAL;
+	id = fuse_dev_backing_open(d->dev, fd);
+	if (id > 0)
+		d->files++;
+	return id;
+}
+
+/* The answer, or 0: there is none. */
+static int32_t serve_request(struct desk *d,
+			     const struct fuse_broker_request *req, int fd)
+{
+	switch (req->op) {
+	case FUSE_BROKER_OPEN:
+		return open_file(d, fd);
+	case FUSE_BROKER_CLOSE:
+		/* an id that is none is the kernel's to refuse */
+		if (!fuse_dev_backing_close(d->dev, req->id))
+			d->files--;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
 
 /* Not by a library: they remember the process that asked first. */
 static bool drop_privileges(void)
@@ -71,56 +170,52 @@ static bool drop_privileges(void)
 	};
 
 	return !syscall(SYS_capset, &h, d) &&
-	       !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	       !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_DUMPABLE, 0);
 }
 
-/* Nothing is given back: free(3) may make calls that are not allowed now. */
-static bool filter_calls(void)
+static bool block_signals(void)
 {
-	static const char *const allowed[] = {
-		"ioctl", "read", "write", "exit_group", "restart_syscall",
-	};
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	size_t i;
+	sigset_t all;
 
-	for (i = 0; ctx && i < ARRAY_LEN(allowed); i++) {
-		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
-				     seccomp_syscall_resolve_name(allowed[i]),
-				     0))
-			return false;
-	}
-	return ctx && !seccomp_load(ctx);
+	sigfillset(&all);
+	return !sigprocmask(SIG_SETMASK, &all, NULL);
 }
 
-/* False: time to end. */
-static bool serve_one(int sock)
+static bool close_all_but(int a, int b)
 {
-	struct message m;
-	int32_t result;
-	ssize_t n = read(sock, &m, sizeof(m));
+	unsigned low = (unsigned)(a < b ? a : b);
+	unsigned high = (unsigned)(a < b ? b : a);
 
-	if (n < 0 && errno == EINTR)
-		return true;
-	if (n != sizeof(m) || m.verb == VERB_QUIT)
+	if (low > 0 && syscall(SYS_close_range, 0, low - 1, 0))
 		return false;
-	/* the numbers are the kernel's to judge */
-	if (m.verb != VERB_OPEN) {
-		(void)!fuse_dev_backing_close(m.dev_fd, m.arg);
-		return true;
-	}
-	result = fuse_dev_backing_open(m.dev_fd, (int)m.arg);
-	return write(sock, &result, sizeof(result)) == sizeof(result);
+	if (high > low + 1 && syscall(SYS_close_range, low + 1, high - 1, 0))
+		return false;
+	return !syscall(SYS_close_range, high + 1, ~0u, 0);
 }
 
-static _Noreturn void broker_main(int sock, pid_t parent)
+static _Noreturn void broker_main(struct desk *d,
+				  const struct fuse_broker_config *cfg,
+				  pid_t parent)
 {
-	prctl(PR_SET_NAME, "orield-broker");
+	struct fuse_broker_request req;
+	int32_t answer;
+	int fd;
+
 	/* a parent that died before is noticed by its number */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent ||
-	    !drop_privileges() || !filter_calls())
+	if (!block_signals() || !close_all_but(d->sock, d->dev) ||
+	    !drop_privileges() || prctl(PR_SET_NAME, "orield-broker") ||
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
 		_exit(1);
-	while (serve_one(sock))
-		;
+	if (cfg->confine && cfg->confine(cfg->ctx, d->sock, d->dev))
+		_exit(1);
+	while (take_request(d->sock, &req, &fd)) {
+		answer = serve_request(d, &req, fd);
+		fd_close(&fd);
+		if (answer && send(d->sock, &answer, sizeof(answer),
+				   MSG_NOSIGNAL) < 0)
+			break;
+	}
 	_exit(0);
 }
 
@@ -137,27 +232,27 @@ static bool may_broker(void)
 	       (d[0].effective & (1u << CAP_SYS_ADMIN));
 }
 
-static int make_sockets(int *sock)
+/* fork(2) into broker_main(). The pid, or -errno. */
+static pid_t spawn(const struct fuse_broker_config *cfg, const int *pair)
 {
-	const struct timeval second = { .tv_sec = 1 };
-	int r;
+	const pid_t parent = getpid();
+	struct desk d = {
+		.sock = pair[1],
+		.dev = cfg->dev,
+		.max_files = cfg->max_files ? cfg->max_files : MAX_FILES,
+	};
+	pid_t pid = fork();
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
-		return -errno;
-	if (!setsockopt(sock[0], SOL_SOCKET, SO_RCVTIMEO, &second,
-			sizeof(second)) &&
-	    !setsockopt(sock[0], SOL_SOCKET, SO_SNDTIMEO, &second,
-			sizeof(second)))
-		return 0;
-	r = -errno;
-	fd_close_all(sock, 2);
-	return r;
+	if (pid == 0)
+		broker_main(&d, cfg, parent);
+	return pid < 0 ? -errno : pid;
 }
 
-int fuse_broker_start(struct fuse_broker **ret)
+int fuse_broker_start(const struct fuse_broker_config *cfg,
+		      struct fuse_broker **ret)
 {
 	struct fuse_broker *b;
-	pid_t parent = getpid();
+	int pair[2];
 	int r;
 
 	if (!may_broker())
@@ -165,95 +260,107 @@ int fuse_broker_start(struct fuse_broker **ret)
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
-	r = make_sockets(b->sock);
-	if (r)
-		goto err_free;
-	b->pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-	if (b->pid == 0)
-		broker_main(b->sock[1], parent);
-	if (b->pid < 0) {
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
 		r = -errno;
+		goto err_free;
+	}
+	b->pid = spawn(cfg, pair);
+	close(pair[1]);
+	if (b->pid < 0) {
+		r = b->pid;
 		goto err_close;
 	}
+	b->sock = pair[0];
 	pthread_mutex_init(&b->lock, NULL);
 	*ret = b;
 	return 0;
 
 err_close:
-	fd_close_all(b->sock, 2);
+	close(pair[0]);
 err_free:
 	free(b);
 	return r;
 }
 
-static void look_after(struct fuse_broker *b)
+/* 0; -EIO: the broker is gone; else -errno. */
+static int send_request(int sock, enum fuse_broker_op op, uint32_t id, int fd)
 {
-	if (waitpid(b->pid, NULL, WNOHANG) == b->pid)
-		b->dead = true;
-}
+	struct fuse_broker_request req = { op, id };
+	struct iovec iov = { &req, sizeof(req) };
+	union control control;
+	struct cmsghdr *c;
+	struct msghdr m;
+	ssize_t n;
 
-static bool ask_locked(struct fuse_broker *b, enum verb verb, int dev_fd,
-		       uint32_t arg)
-{
-	const struct message m = { verb, dev_fd, arg };
-
-	while (!b->dead) {
-		if (send(b->sock[0], &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m))
-			return true;
-		if (errno != EAGAIN && errno != EINTR)
-			return false;
-		look_after(b);
+	fill_message(&m, &iov, &control);
+	if (fd >= 0) {
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	} else {
+		m.msg_control = NULL;
+		m.msg_controllen = 0;
 	}
-	return false;
+	do {
+		n = sendmsg(sock, &m, MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EPIPE || errno == ECONNRESET ? -EIO : -errno;
+	return 0;
 }
 
-static int hear_locked(struct fuse_broker *b)
+static int take_answer(int sock)
 {
-	int32_t result;
+	int32_t answer;
+	ssize_t n;
 
-	while (!b->dead) {
-		if (recv(b->sock[0], &result, sizeof(result), 0) ==
-		    sizeof(result))
-			return result;
-		if (errno != EAGAIN && errno != EINTR)
-			return -EIO;
-		look_after(b);
-	}
-	return -EIO;
+	do {
+		n = recv(sock, &answer, sizeof(answer), 0);
+	} while (n < 0 && errno == EINTR);
+	return n == sizeof(answer) ? answer : -EIO;
 }
 
-int fuse_broker_open(struct fuse_broker *b, int dev_fd, int file_fd)
+int fuse_broker_open(struct fuse_broker *b, int file_fd)
 {
-	int r = -EIO;
+	int r;
 
+	if (file_fd < 0)
+		return -EBADF;
 	pthread_mutex_lock(&b->lock);
-	if (ask_locked(b, VERB_OPEN, dev_fd, (uint32_t)file_fd))
-		r = hear_locked(b);
+	r = send_request(b->sock, FUSE_BROKER_OPEN, 0, file_fd);
+	if (!r)
+		r = take_answer(b->sock);
 	pthread_mutex_unlock(&b->lock);
 	return r;
 }
 
-void fuse_broker_close(struct fuse_broker *b, int dev_fd, uint32_t id)
+void fuse_broker_close(struct fuse_broker *b, uint32_t id)
 {
 	pthread_mutex_lock(&b->lock);
-	(void)ask_locked(b, VERB_CLOSE, dev_fd, id);
+	/* ids end with the connection, if the broker is gone */
+	(void)!send_request(b->sock, FUSE_BROKER_CLOSE, id, -1);
 	pthread_mutex_unlock(&b->lock);
 }
 
 void fuse_broker_stop(struct fuse_broker *b)
 {
-	bool told;
-
 	if (!b)
 		return;
-	pthread_mutex_lock(&b->lock);
-	told = ask_locked(b, VERB_QUIT, -1, 0);
-	pthread_mutex_unlock(&b->lock);
-	if (told && !b->dead) {
-		while (waitpid(b->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
+	close(b->sock);
+	while (waitpid(b->pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	pthread_mutex_destroy(&b->lock);
-	fd_close_all(b->sock, 2);
 	free(b);
+}
+
+int fuse_broker_socket(const struct fuse_broker *b)
+{
+	return b->sock;
+}
+
+pid_t fuse_broker_pid(const struct fuse_broker *b)
+{
+	return b->pid;
 }

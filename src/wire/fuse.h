@@ -32,23 +32,10 @@
 #define FUSE_WIRE_INIT_MAGIC 0x4f52454cu
 
 /*
- * /dev/fuse, newer than Debian 12's header: pass-through of reads, writes and
- * mmap to a backing file (Linux 6.9). INIT's answer has the largest stack depth
- * in its first unused word; OPEN's answer the backing id in its padding.
+ * Pass-through of reads, writes and mmap to a backing file (Linux 6.9): INIT's
+ * answer has the largest stack depth in its first unused word.
  */
-#define FUSE_WIRE_PASSTHROUGH (UINT64_C(1) << 37) /* INIT flag */
-#define FUSE_WIRE_FOPEN_PASSTHROUGH (1u << 7)
 #define FUSE_WIRE_STACK_DEPTH 2u /* the most the kernel stacks */
-
-struct fuse_wire_backing_map {
-	int32_t fd;
-	uint32_t flags;
-	uint64_t padding;
-};
-
-#define FUSE_WIRE_IOC_BACKING_OPEN \
-	_IOW(229, 1, struct fuse_wire_backing_map) /* the id, or -1 */
-#define FUSE_WIRE_IOC_BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 /* "fh" of SETUPMAPPING when no open handle is at hand. */
 #define FUSE_WIRE_NO_FH UINT64_MAX
