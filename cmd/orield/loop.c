@@ -34,10 +34,10 @@
  */
 static unsigned max_clients(const struct orield_options *opt, unsigned n_shares)
 {
+	const unsigned each = opt->thread_pool_size ? opt->thread_pool_size : 1;
 	/* its queues, hiprio, and the one that reads its socket */
-	uint64_t n = min_u64(MAX_CLIENTS,
-			     MAX_THREADS / (opt->request_queues + 2)) /
-		     n_shares;
+	uint64_t n = min_u64(MAX_CLIENTS, MAX_THREADS /
+			     (opt->request_queues * each + 2)) / n_shares;
 	struct rlimit rl;
 
 	if (n_shares > 1 && !getrlimit(RLIMIT_NOFILE, &rl) &&

@@ -151,12 +151,8 @@ int option_set_pool_size(struct orield_options *opt, const char *arg,
 {
 	uint64_t v;
 
-	if (option_parse_u64(arg, 1024, &v))
+	if (option_parse_u64(arg, 64, &v))
 		return -EINVAL;
-	if (v)
-		return orield_fail(err, -ENOTSUP, "--thread-pool-size=%s is not"
-				   " implemented: --request-queues=%s gives as"
-				   " many threads", arg, arg);
 	opt->thread_pool_size = (unsigned)v;
 	return 0;
 }

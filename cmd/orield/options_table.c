@@ -110,7 +110,7 @@ const struct option_row option_rows[] = {
 	{ "request-queues", SET("N", option_set_request_queues),
 	  "request queues offered, 1 to 64 (default: 4)" },
 	{ "thread-pool-size", SET("N", option_set_pool_size),
-	  "0: each queue is served by its own thread (default)" },
+	  "threads for each request queue, up to 64; 0: one (default)" },
 	{ "poll-us", SET("N", option_set_poll_us),
 	  "poll this long after a request before sleeping (default: 200)" },
 

@@ -197,6 +197,7 @@ static int make_backend(struct client *c, int sock)
 	struct vhost_backend_config cfg = {
 		.sock = sock,
 		.request_queues = opt->request_queues,
+		.workers = opt->thread_pool_size,
 		.window_bytes = opt->window_bytes,
 		.guest_window_bytes = window ? opt->guest_window_bytes : 0,
 		.guest_window_dev = guest->facade ?

@@ -74,6 +74,7 @@ struct vhost_backend_ops {
 struct vhost_backend_config {
 	int sock;                /* connected; closed by run() */
 	unsigned request_queues; /* offered */
+	unsigned workers;        /* threads a request queue has; 0: one */
 	uint64_t window_bytes;   /* for liboriel; 0: none */
 	uint64_t guest_window_bytes; /* for all others; 0: none. Not larger */
 	/*

@@ -57,23 +57,24 @@ static int take_room(struct vhost_later *l, const struct ring_chain *c)
 
 struct vhost_later *vhost_backend_keep(struct vhost_backend *be, unsigned queue)
 {
+	struct vq_worker *w = vq_worker_self();
 	struct vhost_vq *vq = &be->vqs[queue];
 	struct vhost_later *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return NULL;
 	/* The pointers into the window are gone when handle() returns. */
-	if (vq->chain->n_away) {
+	if (w->chain->n_away) {
 		free(l);
 		return NULL;
 	}
-	if (take_room(l, vq->chain)) {
+	if (take_room(l, w->chain)) {
 		free(l);
 		return NULL;
 	}
 	l->vq = vq;
-	l->head = vq->chain->head;
-	l->mem = vq->handling_mem;
+	l->head = w->chain->head;
+	l->mem = w->handling_mem;
 	mem_map_ref(l->mem);
 	return l;
 }

@@ -5,7 +5,8 @@
  *   backend.c          life cycle, the loop over the main channel
  *   backend_msgs.c     one handler a message, in a table with its shape
  *   backend_mem.c      the memory table
- *   backend_queue.c    starting, running and stopping queue threads
+ *   backend_queue.c    starting and stopping queues
+ *   backend_worker.c   what their threads do
  *   backend_later.c    requests that are answered later
  *   backend_window.c   buffers that lie in the guest's own window
  *   backend_channel.c  SHMEM_MAP and SHMEM_UNMAP over the back-end channel
@@ -17,8 +18,8 @@
  * is marked busy instead. So main never waits for the front end, and the one thing
  * main does wait for, the end of a queue thread, first cancels such a wait.
  *
- * Locks, none taken inside another: mem_lock, chan.lock, vq.call_lock,
- * vq.later_lock.
+ * Locks: vq.lead, then vq.ring_lock, then any one of these, none taken inside
+ * another: mem_lock, chan.lock, vq.call_lock, vq.later_lock.
  */
 #ifndef ORIEL_VHOST_BACKEND_PRIV_H
 #define ORIEL_VHOST_BACKEND_PRIV_H
@@ -43,6 +44,14 @@ struct vq_notifier {
 	bool is_sock;
 };
 
+/* A thread that serves a queue. */
+struct vq_worker {
+	struct vhost_vq *vq;
+	pthread_t thread;
+	struct ring_chain *chain;     /* the one being handled */
+	struct mem_map *handling_mem; /* the map it lies in */
+};
+
 struct vhost_vq {
 	struct vhost_backend *be;
 	unsigned index;
@@ -62,17 +71,20 @@ struct vhost_vq {
 	struct vq_notifier *call; /* guarded by call_lock; NULL: none */
 	struct vq_notifier *err;  /* guarded by call_lock; NULL: none */
 
-	/* The thread. */
-	bool running;         /* main only: thread is to be joined */
-	pthread_t thread;
-	int wake_fd;          /* interrupts its poll(2) */
+	/* The threads. */
+	bool running;         /* main only: they are to be joined */
+	unsigned n_workers;   /* constant */
+	struct vq_worker *workers;
+	pthread_mutex_t lead;      /* of a pool: see backend_worker.c */
+	pthread_mutex_t ring_lock; /* of a pool: over what is in dev */
+	bool broken; /* lead; the queue has come to an end */
+	bool recent; /* lead; a request was taken since the last sleep */
+	int wake_fd;          /* interrupts poll(2) of the one that waits */
 	_Atomic bool stop;
 	_Atomic bool recall; /* call is new: a call may have gone to the old */
-	struct ring_device dev; /* its own while it runs */
+	struct ring_device dev; /* theirs while they run */
 	struct spin_habit habit;
 	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
-	struct ring_chain *chain; /* the one being handled */
-	struct mem_map *handling_mem; /* the map it lies in */
 
 	pthread_mutex_t later_lock;
 	struct list answers; /* of kept requests; guarded by later_lock */
@@ -165,7 +177,12 @@ ORIEL_MUST_CHECK int vq_set_call(struct vhost_vq *vq, int fd);
 ORIEL_MUST_CHECK int vq_set_err(struct vhost_vq *vq, int fd);
 void vq_set_kick(struct vhost_vq *vq, int fd);
 
+/* backend_worker.c */
 void vq_wake(struct vhost_vq *vq);
+void vq_unwake(struct vhost_vq *vq);
+void vq_notifier_put(struct vq_notifier *to);
+void *vq_worker_main(void *worker);
+struct vq_worker *vq_worker_self(void); /* on its thread */
 
 /* backend_later.c: on the queue's thread, and when there is none. */
 unsigned vq_take_answers(struct vhost_vq *vq); /* how many were pushed */

@@ -72,7 +72,7 @@ def until(true, what):
 # Every option of virtiofsd 1.13, and a value for it.
 VIRTIOFSD = {
     'shared-dir': 'DIR', 'tag': 'x', 'socket-path': 'PATH',
-    'socket-group': 'root', 'fd': '9', 'thread-pool-size': '0',
+    'socket-group': 'root', 'fd': '9', 'thread-pool-size': '4',
     'xattr': None, 'posix-acl': None, 'xattrmap': ':ok:all:::',
     'sandbox': 'none', 'seccomp': 'none', 'announce-submounts': None,
     'no-announce-submounts': None, 'inode-file-handles': 'never',

@@ -108,9 +108,9 @@ def work(place, guest, options=''):
     assert shares.sha256(place.put['big']) == said[-1].split()[0]
 
 
-def with_orield(machine):
+def with_orield(machine, *options):
     def scenario(place):
-        place.serve()
+        place.serve(*options)
         work(place, place.boot(machine))
     return scenario
 
@@ -157,6 +157,7 @@ BY_NAME = {
     'qemu-virtiofsd': with_virtiofsd,
     'plain': with_orield('plain'),
     'uml': with_orield('uml'),
+    'pool': with_orield('plain', '--thread-pool-size=4'),
     'queues': together.queues,
     'submounts': together.submounts,
     'locks': together.locks,

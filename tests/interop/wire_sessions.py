@@ -38,6 +38,9 @@ def write_file(t, name, data):
     path = os.path.join(t.share, name)
     with open(path, 'wb') as f:
         f.write(data)
+        # Or st_blocks changes when the file system gets to it.
+        f.flush()
+        os.fsync(f.fileno())
     return path
 
 

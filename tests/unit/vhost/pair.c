@@ -289,6 +289,7 @@ void pair_start_backend(struct pair *p, int sock, const struct pair_options *o)
 		.window_bytes = o->no_window ? 0 : PAIR_WINDOW,
 		.guest_window_bytes = o->no_window ? 0 : PAIR_WINDOW,
 		.guest_window_dev = o->window_dev,
+		.workers = o->workers,
 		.tag = "pair",
 		.poll_ns = o->poll_ns,
 		.mem_slots = true,

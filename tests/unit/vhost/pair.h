@@ -72,6 +72,7 @@ struct pair_options {
 	uint64_t poll_ns;
 	bool no_window;
 	uint64_t window_dev;
+	unsigned workers; /* of each request queue; 0: 1 */
 };
 
 /* A back end on @sock, running in a thread. Only p->fe is not made. */
