@@ -84,6 +84,14 @@ static void client_reset(void *ctx)
 	server_session_reset(c->session);
 }
 
+static void client_restart(void *ctx)
+{
+	struct client *c = ctx;
+
+	log_info("client %u: starts anew", c->id);
+	server_session_restart(c->session);
+}
+
 static void client_thread_start(void *ctx, unsigned queue)
 {
 	struct client *c = ctx;
@@ -121,6 +129,7 @@ static const struct vhost_backend_ops backend_ops = {
 	.thread_start = client_thread_start,
 	.cancel = client_cancel,
 	.reset = client_reset,
+	.restart = client_restart,
 };
 
 static int window_map(void *ctx, int fd, uint64_t fd_off, uint64_t shm_off,

@@ -52,7 +52,6 @@ struct server_share_config {
 	bool readonly;
 	bool no_posix_locks; /* they are each client's own affair */
 	bool no_flock;
-	bool no_notify;   /* nobody is told of what others change */
 	bool xattr;
 	bool posix_acl;   /* the client enforces them; only with xattr */
 	bool no_submounts; /* mounts below are not announced as such */
@@ -121,12 +120,6 @@ struct server_later_ops {
 	void (*answer)(void *ctx, void *token, const void *data, size_t len);
 };
 
-/* Messages that answer nobody: FUSE_NOTIFY_*, header and all. */
-struct server_notify_ops {
-	/* On a thread of the server's own, which may wait. 0 or -errno. */
-	int (*send)(void *ctx, const void *msg, size_t len);
-};
-
 #define SERVER_LATER ((ssize_t)-(1 << 20)) /* no errno */
 
 struct server_session_config {
@@ -134,8 +127,6 @@ struct server_session_config {
 	void *backing_ctx;
 	const struct server_later_ops *later_ops;
 	void *later_ctx;
-	const struct server_notify_ops *notify_ops; /* NULL: none */
-	void *notify_ctx;
 	uint64_t window_bytes; /* 0: none */
 	const struct server_window_ops *window_ops;
 	void *window_ctx;
@@ -153,6 +144,8 @@ ORIEL_MUST_CHECK int server_session_new(struct server_share *sh,
 void server_session_free(struct server_session *s);
 /* The same without freeing: the device was reset; the next request is INIT. */
 void server_session_reset(struct server_session *s);
+/* The same, but the mappings stay until that INIT: the window is as it was. */
+void server_session_restart(struct server_session *s);
 
 /*
  * Between @begin and its end no request is kept; when the call for @begin

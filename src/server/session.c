@@ -363,7 +363,6 @@ int server_session_new(struct server_share *sh,
 	itree_init(&s->maps);
 	server_locks_init(s);
 	atomic_fetch_add_explicit(&sh->n.sessions, 1, memory_order_relaxed);
-	server_watch_enter(s);
 	*ret = s;
 	return 0;
 
@@ -376,15 +375,32 @@ err_free:
 	return r;
 }
 
-static void clear(struct server_session *s, bool tell)
+static void unready(struct server_session *s)
 {
 	atomic_store_explicit(&s->ready, false, memory_order_relaxed);
 	atomic_store_explicit(&s->flags, 0, memory_order_relaxed);
-	server_maps_clear(s, tell);
+}
+
+/* All but the mappings. */
+static void clear_rest(struct server_session *s)
+{
 	server_locks_clear(s);
 	server_handles_clear(s);
 	server_backings_clear(s);
 	server_nodes_clear(s);
+}
+
+static void clear(struct server_session *s, bool tell)
+{
+	unready(s);
+	server_maps_clear(s, tell);
+	clear_rest(s);
+}
+
+void server_session_restart(struct server_session *s)
+{
+	unready(s);
+	clear_rest(s);
 }
 
 void server_session_reset(struct server_session *s)
@@ -396,7 +412,6 @@ void server_session_free(struct server_session *s)
 {
 	if (!s)
 		return;
-	server_watch_leave(s);
 	clear(s, false);
 	hash_table_done(&s->backings);
 	hash_table_done(&s->handles);

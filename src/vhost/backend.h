@@ -69,6 +69,13 @@ struct vhost_backend_ops {
 	 * SHMEM mappings are already considered gone by the front end.
 	 */
 	void (*reset)(void *ctx);
+	/*
+	 * A queue that had been used starts at 0 again: a driver has taken over
+	 * that knows nothing of what was, after a reboot that the front end did
+	 * not tell of. No queue is running; the mappings are as they were. Not
+	 * every front end shows it in this way. May be NULL.
+	 */
+	void (*restart)(void *ctx);
 };
 
 struct vhost_backend_config {

@@ -197,6 +197,15 @@ static int do_vring_num(struct vhost_backend *be)
 	return vq_try_start(vq, "SET_VRING_NUM");
 }
 
+static bool none_runs(const struct vhost_backend *be)
+{
+	for (unsigned i = 0; i < be->n_queues; i++) {
+		if (be->vqs[i].running)
+			return false;
+	}
+	return true;
+}
+
 static int do_vring_base(struct vhost_backend *be)
 {
 	const struct vhost_user_vring_state *s = &be->rx.msg.u.state;
@@ -208,6 +217,9 @@ static int do_vring_base(struct vhost_backend *be)
 		return be_violation("SET_VRING_BASE", "queue %" PRIu32 ": %"
 				    PRIu32 "%s", s->index, s->num,
 				    vq->running ? " while it runs" : "");
+	/* whoever goes on where it had stopped says where that was */
+	if (!s->num && vq->base && none_runs(be) && be->cfg.ops->restart)
+		be->cfg.ops->restart(be->cfg.ctx);
 	vq->base = (uint16_t)s->num;
 	return 0;
 }

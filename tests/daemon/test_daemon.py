@@ -102,6 +102,7 @@ def groups():
     import cases_ends
     import cases_left
     import cases_limits
+    import cases_lives
     import cases_memory
     import cases_options
     import cases_shares
@@ -110,7 +111,7 @@ def groups():
     return {'options': cases_options.CASES,
             'start': cases_start.CASES + cases_left.CASES,
             'memory': cases_memory.CASES, 'limits': cases_limits.CASES,
-            'ends': cases_ends.CASES, 'walls': cases_walls.CASES,
+            'ends': cases_ends.CASES + cases_lives.CASES, 'walls': cases_walls.CASES,
             'shares': cases_shares.CASES}
 
 

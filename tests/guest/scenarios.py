@@ -6,6 +6,7 @@ import signal
 import time
 
 import changes
+import lives
 import machines
 import share as shares
 import together
@@ -45,8 +46,9 @@ class Place:
             # Not privileged, or a kernel before 6.9: the log says which.
             machines.daemons.skip(self.daemon.log())
 
-    def boot(self, machine, **kwargs):
-        guest = machines.Guest(machine, self.daemon.socket, **kwargs)
+    def boot(self, machine, socket=None, **kwargs):
+        guest = machines.Guest(machine, socket or self.daemon.socket,
+                               **kwargs)
         self.guests.append(guest)
         print(f'booted {machine}, Linux {guest.kernel}', flush=True)
         return guest
@@ -160,6 +162,9 @@ BY_NAME = {
     'pool': with_orield('plain', '--thread-pool-size=4'),
     'queues': together.queues,
     'submounts': together.submounts,
+    'lives': lives.lives('qemu'),
+    'lives-uml': lives.lives('uml'),
+    'shares': lives.several,
     'locks': together.locks,
     'programs': together.programs('plain', '', window=False),
     'dax-programs': together.programs('dax', 'dax=always', window=True),

@@ -20,7 +20,8 @@ def skip(why):
 
 class Daemon:
     """kind: 'orield' (path from ORIEL_DAEMON) or 'qemu', the C virtiofsd of
-    Debian 12, which ends with its first client."""
+    Debian 12, which ends with its first client. share: a directory; or, by
+    tag, several (and their options), then sockets has theirs."""
 
     def __init__(self, kind, share, *options, how=None):
         self.kind = kind
@@ -36,8 +37,7 @@ class Daemon:
                          '-o', 'source=' + share, '-o', 'sandbox=chroot']
         else:
             self.argv = [os.environ.get('ORIEL_DAEMON') or OURS,
-                         '--socket-path=' + self.socket,
-                         '--shared-dir=' + share]
+                         *self.what(share)]
             if os.environ.get('ORIEL_TEST_SECCOMP'):
                 self.argv.append('--seccomp=' +
                                  os.environ['ORIEL_TEST_SECCOMP'])
@@ -47,6 +47,13 @@ class Daemon:
             os.chown(self.folder, self.how['user'], self.how['group'])
         self.process = None
         self.start()
+
+    def what(self, share):
+        if isinstance(share, str):
+            return ['--socket-path=' + self.socket, '--shared-dir=' + share]
+        self.sockets = {tag: f'{self.folder}/{tag}.sock' for tag in share}
+        return [f'--share=tag={tag},socket={self.sockets[tag]},path={where}'
+                for tag, where in share.items()]
 
     def start(self):
         with open(self.log_path, 'ab') as log:
