@@ -78,6 +78,20 @@ class Daemon:
         """How many descriptors it holds."""
         return len(os.listdir(f'/proc/{self.process.pid}/fd'))
 
+    def held(self):
+        """What a client may make it hold, by name: descriptors, threads, and
+        pieces of clients' memory."""
+        proc = f'/proc/{self.process.pid}'
+        with open(proc + '/maps') as f:
+            pieces = sum('/memfd:' in line for line in f)
+        return {'descriptors': self.fds(), 'pieces of memory': pieces,
+                'threads': len(os.listdir(proc + '/task'))}
+
+    def resident(self):
+        """Bytes."""
+        with open(f'/proc/{self.process.pid}/statm') as f:
+            return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
     def kill(self):
         """End it whatever it does."""
         self.process.kill()

@@ -398,12 +398,13 @@ class Device:
     slots:    announce memory by ADD_MEM_REG instead of SET_MEM_TABLE
     window:   ask for a DAX window if there is one
     indirect: put every chain in an indirect table
+    guest:    be a stranger, as the monitor of a virtual machine is
     """
     SLOT, SLOTS = 4 << 20, 8
 
     def __init__(self, path, *, slots=False, window=True, indirect=False,
-                 num=128, start=True):
-        self.indirect, self.num = indirect, num
+                 num=128, start=True, guest=False):
+        self.indirect, self.num, self.guest = indirect, num, guest
         self.want_window, self.slots = window, slots
         self.window = None
         self.backend = None
@@ -444,6 +445,8 @@ class Device:
         self.protocol_offered = ch.ask_u64(GET_PROTOCOL_FEATURES)
         self.protocol = sum(1 << b for b in PF_WANTED
                             if self.protocol_offered >> b & 1)
+        if self.guest:
+            self.protocol &= ~(1 << PF_ORIEL)
         if not self.want_window:
             self.protocol &= ~(1 << PF_SHMEM)
         ch.send(SET_PROTOCOL_FEATURES, struct.pack('=Q', self.protocol))

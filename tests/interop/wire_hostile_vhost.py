@@ -208,6 +208,75 @@ def memory_taken_away(t):
     s.close(False)
 
 
+def memory_that_cannot_be_written(t):
+    """Descriptors of guest memory that are read-only or sealed: refused, or a
+    session that ends; never a fault of the daemon's."""
+    import fcntl
+    f_add_seals, f_seal_write, f_seal_future = 1033, 8, 16
+    for how in ('read-only', 'sealed', 'sealed for the future', 'a directory',
+                'executable only', 'a device of zeros'):
+        d = half_open(t)
+        fd = os.memfd_create('sealed', 2)
+        os.ftruncate(fd, d.mem.file_offset + d.mem.size)
+        if how == 'read-only':
+            fd2 = os.open(f'/proc/self/fd/{fd}', os.O_RDONLY)
+        elif how == 'a directory':
+            fd2 = os.open('/', os.O_RDONLY)
+        elif how == 'executable only':
+            fd2 = os.open('/proc/self/exe', os.O_RDONLY)
+        elif how == 'a device of zeros':
+            fd2 = os.open('/dev/zero', os.O_RDWR)
+        else:
+            fcntl.fcntl(fd, f_add_seals, f_seal_write if how == 'sealed' else
+                        f_seal_future)
+            fd2 = os.dup(fd)
+        for request, payload in (
+                (wire.SET_MEM_TABLE, struct.pack('=II', 1, 0) +
+                 d.mem.region()),
+                (wire.ADD_MEM_REG, u64(0) + d.mem.region())):
+            attempt(d.channel.ask, request, payload, [fd2],
+                    VERSION | NEED_REPLY)
+        for i in range(2):
+            attempt(d.start_queue, Queue(d.mem, i, i * Queue.BYTES, 128))
+        for q in d.queues:
+            q.publish(0)
+            q.ring_bell()
+        attempt(d.channel.ask, wire.GET_VRING_BASE, state(1, 0))
+        os.close(fd)
+        os.close(fd2)
+        drop(d)
+
+
+def memory_shared_by_many_regions(t):
+    """One file as several regions, over each other in the file, next to each
+    other, and moved under running rings."""
+    d = half_open(t)
+    n = d.mem.size // 2 // PAGE * PAGE
+    at = lambda gpa, size, user, off: struct.pack(
+        '=QQQQ', d.mem.gpa + gpa, size, d.mem.uaddr + user,
+        d.mem.file_offset + off)
+    for regions in (
+            [(0, n, 0, 0), (n, n, n, n)], [(0, n, 0, 0), (n, n, n, 0)],
+            [(0, n, 0, 0), (n - PAGE, n, n, n)],
+            [(0, n, 0, 0), (n, n, n - PAGE, n)],
+            [(n, n, 0, 0), (0, n, n, n)], [(0, n, 0, 0)] * 8,
+            [(0, PAGE, 0, i * PAGE) for i in range(8)]):
+        attempt(d.channel.ask, wire.SET_MEM_TABLE, struct.pack(
+            '=II', len(regions), 0) + b''.join(at(*r) for r in regions),
+            [d.mem.fd] * len(regions), VERSION | NEED_REPLY)
+        if d.channel.sock.fileno() < 0:
+            break
+    drop(d)
+    s = t.session()
+    token = [s.submit_request(fuse.GETATTR, fuse.ROOT, bytes(16), 104)
+             for _ in range(4)]
+    for _ in range(20):
+        attempt(s.set_memory)
+    for each in token:
+        attempt(s.finish_request, each)
+    s.close(False)
+
+
 def bad_rings(t):
     mem_at = lambda d: d.mem.uaddr
     addr = lambda i, desc, used, avail: struct.pack(
@@ -485,5 +554,6 @@ def settings_while_running(t):
 
 CASES = [junk_messages, junk_messages_when_running, bad_headers, dribble,
          no_listener_starves, never_reads, descriptors_missing_or_many,
-         bad_memory, memory_taken_away, bad_rings, bad_chains, bad_indices,
+         bad_memory, memory_taken_away, memory_that_cannot_be_written,
+         memory_shared_by_many_regions, bad_rings, bad_chains, bad_indices,
          config_space_limits, back_end_channel, settings_while_running]
