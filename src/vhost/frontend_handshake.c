@@ -47,7 +47,8 @@ static int io_error(struct vhost_frontend *fe, const char *name, int err)
 	case -EPIPE:
 		return fe_error(fe, -ECONNRESET,
 				"%s: the peer closed the connection; "
-				"is it a vhost-user daemon?", name);
+				"is it a vhost-user daemon, and has it room "
+				"for one more client?", name);
 	case -ETIMEDOUT:
 		return fe_error(fe, err, "%s: no answer within %d ms; is it a "
 				"vhost-user daemon, and not busy with another "

@@ -362,6 +362,62 @@ def sockets_of_systemd():
         assert all(os.path.exists(d.socket(t)) for t in TAGS)
 
 
+def units():
+    """Those for several name each other and options that there are, and
+    systemd understands them."""
+    top = os.path.join(os.environ['ORIEL_BUILD'], 'contrib/systemd')
+    source = os.path.join(os.environ['ORIEL_SOURCE'], 'contrib/systemd')
+    with open(top + '/orield-shares.service') as f:
+        service = f.read()
+    with open(source + '/orield-share@.socket') as f:
+        sock = f.read()
+    assert 'Service=orield-shares.service' in sock
+    assert 'FileDescriptorName=%i' in sock
+    shares = re.search('SHARES=(.*)', service).group(1).split()
+    binary, *words = re.search('^ExecStart=(.*)', service, re.M).group(1).split()
+    assert words[0] == '$SHARES'
+    d = Shares(sockets=False, tags=['src', 'out'])
+    d.argv = [ORIELD, *(w.replace('/srv', d.root) for w in shares),
+              *(w for w in words[1:] if 'sandbox' not in w), *d.argv[1:-2]]
+    with activated(d, 'src:out') as (argv, how, notify):
+        with running(argv, **how):
+            assert notify.recv(100) == b'READY=1'
+            d.serves('src')
+            d.serves('out')
+            refused(errno.EROFS, d.session('src').mkdir, fuse.ROOT, 'new')
+    if not shutil.which('systemd-analyze'):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with open(folder + '/orield-shares.service', 'w') as f:
+            f.write(service.replace(binary, ORIELD))
+        with open(folder + '/orield-share@.socket', 'w') as f:
+            f.write(sock)
+        r = subprocess.run(['systemd-analyze', 'verify', '--man=no',
+                            folder + '/orield-shares.service',
+                            folder + '/orield-share@x.socket'],
+                           capture_output=True, text=True)
+        mine = [line for line in r.stderr.splitlines() if 'orield-' in line]
+        assert not mine, mine
+
+
+def command_line():
+    """The program oriel at one of several: which it is, and when it is full."""
+    oriel = os.path.join(os.environ['ORIEL_BUILD'], 'bin/oriel')
+    with Shares(words={'red': 'max-clients=1'}) as d:
+        d.serves('green')
+        r = subprocess.run([oriel, 'info', d.socket('green') + ':'],
+                           capture_output=True, text=True)
+        assert r.returncode == 0 and ', tag green' in r.stdout, r
+        r = subprocess.run([oriel, 'cat', d.socket('blue') + ':blue'],
+                           capture_output=True, text=True)
+        assert (r.returncode, r.stdout) == (0, 'blue'), r
+        s = d.session('red')
+        r = subprocess.run([oriel, 'ls', d.socket('red') + ':'],
+                           capture_output=True, text=True)
+        assert r.returncode and 'room for one more client' in r.stderr, r
+        s.close()
+
+
 def sockets_nobody_serves():
     for given, say in (('green:blue:red', None), ('green:blue:other', 'other'),
                        ('green:green:red', 'besides'), (None, "tag ''")):
@@ -547,6 +603,7 @@ def waits_are_divided():
 
 CASES = [each_its_own, never_the_other, locked_in, submounts_come_along,
          refusals, one_of_them, files_of_each, what_is_said,
-         sockets_of_systemd, sockets_nobody_serves, descriptors_are_divided,
+         sockets_of_systemd, units, command_line, sockets_nobody_serves,
+         descriptors_are_divided,
          crowd_at_one, no_descriptors_for_a_crowd, descriptors_of_a_client,
          regions_are_divided, waits_are_divided]

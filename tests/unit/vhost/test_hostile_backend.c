@@ -187,7 +187,7 @@ static const struct {
 } failures[] = {
 	{ { .stop_at = VHOST_USER_GET_FEATURES }, -ECONNRESET,
 	  "GET_FEATURES: the peer closed the connection; is it a vhost-user "
-	  "daemon?" },
+	  "daemon, and has it room for one more client?" },
 	{ { .stop_at = VHOST_USER_SET_MEM_TABLE }, -ECONNRESET,
 	  "SET_MEM_TABLE: the peer closed" },
 	{ { .stop_at = VHOST_USER_SET_VRING_ENABLE }, -ECONNRESET,
