@@ -58,6 +58,10 @@ int ring_device_init(struct ring_device *d,
 		.last_avail = cfg->last_avail,
 		.used_idx = shm_load_u16(&cfg->used->idx),
 	};
+	if (cfg->inflight && !cfg->inflight->fresh) {
+		d->again = cfg->inflight->n;
+		d->last_avail = (uint16_t)(d->used_idx + d->again);
+	}
 	shm_store_u16(&cfg->used->flags, 0);
 	ring_device_want_kick(d, true);
 	return 0;
@@ -214,18 +218,47 @@ static int count_avail(struct ring_device *d, struct walk *w)
 	return (uint16_t)(idx - d->last_avail);
 }
 
+/* The head of the next chain: 1, 0 none, -EPROTO. */
+static int next_head(struct ring_device *d, struct walk *w, uint16_t *ret)
+{
+	int n;
+
+	if (ORIEL_UNLIKELY(d->again)) {
+		struct ring_inflight_state *st = d->cfg.inflight;
+
+		*ret = st->heads[st->next];
+		return 1;
+	}
+	n = count_avail(d, w);
+	if (n <= 0)
+		return n;
+	*ret = shm_load_u16(
+		&d->cfg.avail->ring[d->last_avail & (d->cfg.size - 1)]);
+	return 1;
+}
+
+static void is_taken(struct ring_device *d, uint16_t head)
+{
+	if (ORIEL_UNLIKELY(d->again)) {
+		d->again--;
+		d->cfg.inflight->next++;
+		return;
+	}
+	d->last_avail++;
+	if (ORIEL_UNLIKELY(d->cfg.inflight != NULL))
+		ring_inflight_taken(d->cfg.inflight, head);
+}
+
 static int pop(struct ring_device *d, struct walk *w)
 {
 	struct ring_chain *c = w->chain;
 	int n, err;
 
-	n = count_avail(d, w);
+	n = next_head(d, w, &c->head);
 	if (n <= 0)
 		return n;
 	if (d->in_flight >= d->cfg.size)
 		return fail(w, "more chains than descriptors");
-	c->head = shm_load_u16(
-		&d->cfg.avail->ring[d->last_avail & (d->cfg.size - 1)]);
 	c->n_out = 0;
 	c->n_in = 0;
 	c->out_bytes = 0;
@@ -236,7 +269,7 @@ static int pop(struct ring_device *d, struct walk *w)
 	err = walk_chain(d, w, c->head);
 	if (err)
 		return err;
-	d->last_avail++;
+	is_taken(d, c->head);
 	d->in_flight++;
 	return 1;
 }
@@ -262,7 +295,8 @@ int ring_device_pop(struct ring_device *d, const struct mem_map *mem,
 bool ring_device_has_avail(const struct ring_device *d)
 {
 	/* acquire: pairs with the driver's release of the index */
-	return shm_load_acquire_u16(&d->cfg.avail->idx) != d->last_avail;
+	return shm_load_acquire_u16(&d->cfg.avail->idx) != d->last_avail ||
+	       ORIEL_UNLIKELY(d->again);
 }
 
 void ring_device_push(struct ring_device *d, uint16_t head, uint32_t written)
@@ -275,9 +309,13 @@ void ring_device_push(struct ring_device *d, uint16_t head, uint32_t written)
 	d->used_idx++;
 	if (d->in_flight > 0)
 		d->in_flight--;
+	if (ORIEL_UNLIKELY(d->cfg.inflight != NULL))
+		ring_inflight_before_push(d->cfg.inflight, head);
 	/* release: entry and data before the index; pairs with the acquire in
 	 * ring_driver_poll() */
 	shm_store_release_u16(&d->cfg.used->idx, d->used_idx);
+	if (ORIEL_UNLIKELY(d->cfg.inflight != NULL))
+		ring_inflight_after_push(d->cfg.inflight, head, d->used_idx);
 }
 
 bool ring_device_needs_call(struct ring_device *d)

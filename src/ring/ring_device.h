@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "base/util.h"
+#include "ring/inflight.h"
 #include "ring/mem_map.h"
 #include "ring/ring.h"
 
@@ -27,6 +28,9 @@ struct ring_device_config {
 	uint16_t last_avail; /* SET_VRING_BASE */
 	bool indirect;       /* VIRTIO_F_INDIRECT_DESC negotiated */
 	bool event_idx;      /* VIRTIO_F_EVENT_IDX negotiated */
+	/* NULL: none. Else attached; what it has to be served again comes first,
+	 * and unless it is fresh last_avail is what it and the ring say. */
+	struct ring_inflight_state *inflight;
 };
 
 struct ring_device {
@@ -36,6 +40,7 @@ struct ring_device {
 	uint16_t signalled_used; /* used index at the last should_notify */
 	bool signalled_valid;
 	unsigned in_flight; /* popped and not pushed; at most cfg.size */
+	unsigned again;     /* of cfg.inflight, not popped yet */
 	uint16_t armed;     /* avail_event as last stored */
 	bool want_kick;
 	bool broken; /* a violation was seen */

@@ -157,6 +157,7 @@ int vhost_backend_run(struct vhost_backend *be)
 		be->cfg.ops->reset(be->cfg.ctx);
 	for (unsigned i = 0; i < be->n_queues; i++)
 		vq_reset(&be->vqs[i]);
+	be_inflight_clear(be);
 	be_mem_clear(be);
 	vhost_rx_next(&be->rx);
 	chan_close(&be->chan);
@@ -171,6 +172,7 @@ void vhost_backend_free(struct vhost_backend *be)
 	for (unsigned i = 0; i < be->n_queues; i++)
 		vq_done(&be->vqs[i]);
 	chan_done(&be->chan);
+	be_inflight_clear(be);
 	be_mem_clear(be);
 	fd_close(&be->sock);
 	fd_close(&be->stop_fd);

@@ -40,6 +40,7 @@ static uint64_t offered_protocol_features(const struct vhost_backend *be)
 		     BIT(VHOST_USER_PF_BACKEND_REQ) |
 		     BIT(VHOST_USER_PF_CONFIG) |
 		     BIT(VHOST_USER_PF_BACKEND_SEND_FD) |
+		     BIT(VHOST_USER_PF_INFLIGHT_SHMFD) |
 		     BIT(VHOST_USER_PF_RESET_DEVICE) |
 		     BIT(VHOST_USER_PF_ORIEL);
 
@@ -412,6 +413,9 @@ struct msg_kind {
 	      sizeof(struct vhost_user_vring_state)
 #define REGION sizeof(struct vhost_user_one_region), \
 	       sizeof(struct vhost_user_one_region)
+/* Some leave the last four bytes, which are padding, out. */
+#define INFLIGHT sizeof(struct vhost_user_inflight) - 4, \
+		 sizeof(struct vhost_user_inflight)
 #define NONE 0, 0
 
 /* A GET needs no payload, but some front ends send one: it is not read. */
@@ -448,6 +452,9 @@ static const struct msg_kind kinds[] = {
 	[VHOST_USER_SET_CONFIG] = {
 		do_set_config, VHOST_USER_CONFIG_HEADER,
 		VHOST_USER_MAX_PAYLOAD, NONE, false },
+	[VHOST_USER_GET_INFLIGHT_FD] = { be_inflight_get, INFLIGHT, NONE, true },
+	[VHOST_USER_SET_INFLIGHT_FD] = {
+		be_inflight_set, INFLIGHT, 1, 1, false },
 	[VHOST_USER_RESET_DEVICE] = { do_reset_device, ANY, NONE, false },
 	[VHOST_USER_GET_MAX_MEM_SLOTS] = {
 		do_get_mem_slots, ANY, NONE, true },

@@ -8,6 +8,7 @@
  *   backend_queue.c    starting and stopping queues
  *   backend_worker.c   what their threads do
  *   backend_later.c    requests that are answered later
+ *   backend_inflight.c requests that outlive this process
  *   backend_window.c   buffers that lie in the guest's own window
  *   backend_channel.c  SHMEM_MAP and SHMEM_UNMAP over the back-end channel
  *
@@ -82,6 +83,7 @@ struct vhost_vq {
 	int wake_fd;          /* interrupts poll(2) of the one that waits */
 	_Atomic bool stop;
 	_Atomic bool recall; /* call is new: a call may have gone to the old */
+	struct ring_inflight_state inflight;
 	struct ring_device dev; /* theirs while they run */
 	struct spin_habit habit;
 	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
@@ -127,6 +129,10 @@ struct vhost_backend {
 	pthread_mutex_t mem_lock;
 	struct mem_map *mem; /* guarded by mem_lock; NULL: no table yet */
 	_Atomic uint32_t mem_gen; /* counts changes of mem */
+
+	struct mem_map *inflight; /* main only; NULL: not tracked. One region */
+	unsigned inflight_queues;
+	unsigned inflight_size; /* descriptors a queue has room for */
 
 	struct vhost_channel chan;
 	_Atomic bool has_shmem; /* SHMEM and BACKEND_REQ acknowledged */
@@ -187,6 +193,13 @@ struct vq_worker *vq_worker_self(void); /* on its thread */
 /* backend_later.c: on the queue's thread, and when there is none. */
 unsigned vq_take_answers(struct vhost_vq *vq); /* how many were pushed */
 void vq_drop_answers(struct vhost_vq *vq);
+
+/* backend_inflight.c; main only */
+ORIEL_MUST_CHECK int be_inflight_get(struct vhost_backend *be);
+ORIEL_MUST_CHECK int be_inflight_set(struct vhost_backend *be);
+void be_inflight_clear(struct vhost_backend *be);
+/* Fill vq->inflight for a ring whose used index is @used_idx. -EPROTO: logged. */
+ORIEL_MUST_CHECK int be_inflight_attach(struct vhost_vq *vq, uint16_t used_idx);
 
 /* backend_window.c */
 /* Is it a piece of the guest's window? Then @m is told where that is. */

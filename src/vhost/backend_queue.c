@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -102,8 +103,16 @@ static int ring_init(struct vhost_vq *vq, const struct mem_map *mem,
 	};
 	int err = find_ring(vq, mem, &rc);
 
+	if (!err && vq->be->inflight) {
+		err = be_inflight_attach(vq, shm_load_u16(&rc.used->idx));
+		if (err)
+			return err;
+		rc.inflight = vq->inflight.shared ? &vq->inflight : NULL;
+	}
 	if (!err)
 		err = ring_device_init(&vq->dev, &rc);
+	if (err)
+		ring_inflight_detach(&vq->inflight);
 	if (err)
 		return be_violation(name, "queue %u: ring of %u at 0x%" PRIx64
 				    ", 0x%" PRIx64 ", 0x%" PRIx64 ": %s",
@@ -227,6 +236,7 @@ int vq_try_start(struct vhost_vq *vq, const char *name)
 		err = spawn(vq);
 	}
 	if (err) {
+		ring_inflight_detach(&vq->inflight);
 		vq->ring_mem = NULL;
 		mem_map_unref(mem);
 		return err;
@@ -258,6 +268,7 @@ static void stop_end(struct vhost_vq *vq)
 	vq->running = false;
 	vq_drop_answers(vq);
 	vq->base = vq->dev.last_avail;
+	ring_inflight_detach(&vq->inflight);
 	vq_unwake(vq);
 	mem_map_unref(vq->ring_mem);
 	vq->ring_mem = NULL;

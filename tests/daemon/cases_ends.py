@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Clients that are killed in every state, and a daemon that has only one."""
+import errno
+import fcntl
 import os
 import signal
 import socket
@@ -175,4 +177,64 @@ def only_client():
         ours.close()
 
 
-CASES = [killed_in_every_state, init_and_reset_with_everything, only_client]
+def locked(s, node, fh, opcode):
+    """GETLK and the like for all of the file, exclusively."""
+    return s.submit_request(opcode, node, struct.pack(
+        '<QQQQIIII', fh, 1, 0, 2**63 - 1, fcntl.F_WRLCK, 1, 0, 0))
+
+
+def requests_survive():
+    """A request is under way when the daemon is killed, another is queued when
+    there is none. The next daemon answers both, though it can do neither: it
+    knows no files of the other."""
+    with Rig(neighbour=False) as rig:
+        path = os.path.join(rig.share, 'witness')
+        s = fuse.Session(rig.daemon.socket, init=False, window=False)
+        wanted = struct.pack('<QQHHI', 0, 0, 2, s.num, 0)
+        answer, fds = s.channel.ask_fds(31, wanted)
+        size, _, n, num, _ = struct.unpack('<QQHHI', answer)
+        assert n == 2 and num == s.num and size >= 2 * 16 * num, answer
+        for q in s.queues:
+            s.stop_queue(q)
+        queues, s.queues = s.queues, []
+        s.ack(32, answer, fds)
+        for q in queues:
+            s.start_queue(q)
+        s.init(more=[1])
+        node = s.lookup(fuse.ROOT, 'witness').nodeid
+        fh = s.open(node, os.O_RDWR)
+        with open(path, 'r+b') as f:
+            fcntl.lockf(f, fcntl.LOCK_EX)
+            waits = locked(s, node, fh, 33)
+            s.getattr(node)  # answered, out of order
+            rig.daemon.process.kill()
+            rig.daemon.process.wait()
+            late = s.submit_request(fuse.GETATTR, node, bytes(16), 104)
+            rig.daemon.start()
+            t = fuse.Session(rig.daemon.socket, init=False, window=False,
+                             start=False)
+            t.negotiate()
+            t.ack(wire.SET_FEATURES, struct.pack(
+                '=Q', 1 << wire.VF_PROTOCOL | 1 << wire.VF_VERSION_1))
+            t.mem.close()
+            t.mem, t.free_slots, t.unique = s.mem, s.free_slots, s.unique
+            t.set_memory()
+            t.ack(32, answer, fds)
+            for q in s.queues:
+                t.start_queue(q)
+            for token in waits, late:
+                try:
+                    t.finish_request(token)
+                    raise AssertionError('served by who cannot')
+                except fuse.FuseError as e:
+                    assert e.errno == errno.EIO, e
+        t.init()
+        assert t.lookup(fuse.ROOT, 'witness').attr.size == 7
+        assert 'served again' in rig.daemon.log(), rig.daemon.log()
+        t.close()
+        s.channel.close()
+        for fd in fds:
+            os.close(fd)
+
+
+CASES = [requests_survive, killed_in_every_state, init_and_reset_with_everything, only_client]

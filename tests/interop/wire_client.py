@@ -123,15 +123,20 @@ class Channel:
 
     def ask(self, request, payload=b'', fds=(), flags=VERSION):
         """Send, and return the payload of the reply."""
-        self.send(request, payload, fds, flags)
-        got, reply_flags, data, more = self.recv()
+        data, more = self.ask_fds(request, payload, fds, flags)
         for fd in more:
             os.close(fd)
+        return data
+
+    def ask_fds(self, request, payload=b'', fds=(), flags=VERSION):
+        """The same with the descriptors that came."""
+        self.send(request, payload, fds, flags)
+        got, reply_flags, data, more = self.recv()
         if got != request:
             raise WireError(f'reply to {got}, asked {request}')
         if reply_flags & 7 != VERSION | REPLY:
             raise WireError(f'reply to {request} has flags {reply_flags:#x}')
-        return data
+        return data, more
 
     def ask_u64(self, request, payload=b'', fds=(), flags=VERSION):
         data = self.ask(request, payload, fds, flags)

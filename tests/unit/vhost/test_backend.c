@@ -65,7 +65,7 @@ static void test_offers(void **state)
 	rig_start(&g);
 	assert_int_equal(raw_get(&g.r, VHOST_USER_GET_FEATURES), 0x170000000);
 	assert_int_equal(raw_get(&g.r, VHOST_USER_GET_PROTOCOL_FEATURES),
-			 0x10000000044a629);
+			 0x10000000044b629);
 	assert_int_equal(raw_get(&g.r, VHOST_USER_GET_QUEUE_NUM), 3);
 	assert_int_equal(raw_get(&g.r, VHOST_USER_GET_MAX_MEM_SLOTS), 512);
 	raw_send(g.r.sock, VHOST_USER_GET_SHMEM_CONFIG, 0, NULL, 0);
