@@ -125,7 +125,7 @@ struct server_share {
 	struct server_share_config cfg; /* with descriptors of our own */
 	struct server_inode *root;
 	uint64_t fd_limit;
-	uint64_t session_limit; /* nodes and handles of one session */
+	uint64_t session_limit; /* nodes, handles, owners of locks of a session */
 	_Atomic uint64_t next_nodeid;
 	pthread_mutex_t lock;
 	struct hash_table by_key;
@@ -172,6 +172,7 @@ struct server_session {
 	pthread_mutex_t lock_lock;    /* the rest; see op_lock.c */
 	pthread_cond_t wait_ended;
 	struct list lock_owners;
+	_Atomic uint64_t n_owners;    /* those and the waiting: descriptors */
 	struct list waits;
 	unsigned n_waits;
 	int no_waits;                 /* > 0: none may begin */
@@ -226,7 +227,7 @@ unsigned server_iov_slice(const struct iovec *iov, unsigned n, size_t off,
 
 /* share.c: 0, or -EMFILE */
 ORIEL_MUST_CHECK int server_fd_reserve(struct server_share *sh);
-/* May @s have one more node or handle? 0 or -EMFILE; s->lock is held. */
+/* May @s have one more node, handle or owner of locks? 0 or -EMFILE; s->lock is held. */
 ORIEL_MUST_CHECK int server_quota_locked(const struct server_session *s);
 void server_fd_release(struct server_share *sh); /* one reservation */
 void server_fd_drop(struct server_share *sh, int fd); /* close and release */

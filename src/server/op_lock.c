@@ -44,7 +44,7 @@
 struct lock_owner {
 	struct list link;
 	unsigned refs;              /* lock_lock */
-	struct server_share *share;
+	struct server_session *s;
 	struct server_inode *inode; /* counted */
 	uint64_t owner;
 	uint64_t fh;  /* the handle last used; lock_lock */
@@ -82,8 +82,10 @@ static void bury(struct list *dead)
 	while ((n = list_pop_head(dead))) {
 		struct lock_owner *o = list_entry(n, struct lock_owner, link);
 
-		server_fd_drop(o->share, o->fd);
-		server_inode_unref(o->share, o->inode);
+		server_fd_drop(o->s->share, o->fd);
+		server_inode_unref(o->s->share, o->inode);
+		atomic_fetch_sub_explicit(&o->s->n_owners, 1,
+					  memory_order_relaxed);
 		free(o);
 	}
 }
@@ -124,22 +126,39 @@ static int open_for_locks(struct server_share *sh, struct server_inode *ino)
 	return fd;
 }
 
-static int owner_new(struct server_share *sh, struct server_inode *ino,
+/* Of the session's part of the descriptors. */
+static int owner_reserve(struct server_session *s)
+{
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = server_quota_locked(s);
+	if (!r)
+		atomic_fetch_add_explicit(&s->n_owners, 1,
+					  memory_order_relaxed);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+static int owner_new(struct server_session *s, struct server_inode *ino,
 		     uint64_t owner, struct lock_owner **ret)
 {
-	struct lock_owner *o = calloc(1, sizeof(*o));
+	struct lock_owner *o;
+	int r = owner_reserve(s);
 
-	if (!o)
-		return -ENOMEM;
-	o->fd = open_for_locks(sh, ino);
-	if (o->fd < 0) {
-		int r = o->fd;
-
+	if (r)
+		return -ENOLCK;
+	o = calloc(1, sizeof(*o));
+	r = o ? open_for_locks(s->share, ino) : -ENOMEM;
+	if (r < 0) {
+		atomic_fetch_sub_explicit(&s->n_owners, 1,
+					  memory_order_relaxed);
 		free(o);
 		return r == -EMFILE ? -ENOLCK : r;
 	}
 	server_inode_ref(ino);
-	o->share = sh;
+	o->fd = r;
+	o->s = s;
 	o->inode = ino;
 	o->owner = owner;
 	o->refs = 1; /* the list's */
@@ -164,7 +183,7 @@ static int owner_get(struct server_session *s, struct server_inode *ino,
 		*ret = o;
 		return 0;
 	}
-	r = owner_new(s->share, ino, owner, &made);
+	r = owner_new(s, ino, owner, &made);
 	if (r)
 		return r;
 	list_init(&dead);
@@ -317,7 +336,7 @@ static void pause_locked(struct server_session *s)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
+	clock_gettime(CLOCK_MONOTONIC, &t);
 	t.tv_nsec += NS_PER_10_MS;
 	if (t.tv_nsec >= 1000000000L) {
 		t.tv_nsec -= 1000000000L;
@@ -662,8 +681,14 @@ ssize_t server_op_getlk(struct server_req *req)
 
 void server_locks_init(struct server_session *s)
 {
+	pthread_condattr_t attr;
+
 	pthread_mutex_init(&s->lock_lock, NULL);
-	pthread_cond_init(&s->wait_ended, NULL);
+	/* who set the clock back would have us pause for that long */
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->wait_ended, &attr);
+	pthread_condattr_destroy(&attr);
 	list_init(&s->lock_owners);
 	list_init(&s->waits);
 }
@@ -676,6 +701,8 @@ void server_locks_clear(struct server_session *s)
 	server_session_cancel(s, true);
 	list_init(&dead);
 	pthread_mutex_lock(&s->lock_lock);
+	/* the next client counts its requests from the start */
+	memset(s->early, 0, sizeof(s->early));
 	while ((n = list_pop_head(&s->lock_owners)))
 		owner_put_locked(list_entry(n, struct lock_owner, link), &dead);
 	pthread_mutex_unlock(&s->lock_lock);

@@ -18,6 +18,7 @@ from wire_fuse import FuseError
 
 RANGE = 2 << 20
 F_SETLEASE, F_WRLCK, F_UNLCK = 1024, 1, 2
+F_POSIX_LOCKS, SETLK = 1, 32  # INIT flag, opcode
 u64 = lambda v: struct.pack('=Q', v)
 
 
@@ -67,6 +68,35 @@ def one_hog():
             assert other.read(o.nodeid, other.open(o.nodeid), 0, 9) == b'x'
         hog.release(e.nodeid, handles.pop())
         hog.lookup(fuse.ROOT, 'file0')
+        hog.close()
+        other.close()
+
+
+def hog_of_locks():
+    """Each owner of POSIX locks has a descriptor here. One client with owners
+    without end is told so, and others can open and lock; they go with the
+    handle."""
+    with Rig('--rlimit-nofile=600') as rig:
+        hog = rig.session(init=False)
+        hog.init(more=(F_POSIX_LOCKS,))
+        node = hog.lookup(fuse.ROOT, 'witness').nodeid
+        fh = hog.open(node, os.O_RDWR)
+        lock = lambda owner, fh: struct.pack('<4Q4I', fh, owner, owner, owner,
+                                             0, 7, 0, 0)
+        got = 0
+        while not (error := number_of(hog.exactly, 0, SETLK, node,
+                                      lock(got, fh))):
+            got += 1
+            assert got < 10000, 'no limit'
+        assert error == errno.ENOLCK and 200 < got < 400, (error, got)
+        other = rig.session(init=False)
+        other.init(more=(F_POSIX_LOCKS,))
+        node2 = other.lookup(fuse.ROOT, 'witness').nodeid
+        theirs = [other.open(node2) for _ in range(30)]
+        other.exactly(0, SETLK, node2, lock(1 << 20, theirs[0]))
+        hog.release(node, fh)
+        hog.open(node)
+        assert len(open_all(hog, node)) > 200
         hog.close()
         other.close()
 
@@ -328,7 +358,7 @@ def many_idle():
             d.mem.close()
 
 
-CASES = [one_hog, all_hogs, growth, growth_by_handle,
+CASES = [one_hog, hog_of_locks, all_hogs, growth, growth_by_handle,
          more_connections_than_descriptors,
          call_that_blocks, kick_that_blocks, lease_holds_one_file,
          lease_and_sigterm, channel_never_answered, many_idle]

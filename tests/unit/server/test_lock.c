@@ -397,6 +397,24 @@ static void interrupted(void **state)
 	finish(c);
 }
 
+/* The next client of a session counts its requests from the start again. */
+static void interrupted_before_reset(void **state)
+{
+	struct ctx *c = start();
+	struct holder h = host_holds(c->path, true);
+
+	interrupt(c, 1000);
+	server_session_reset(c->r.s);
+	rig_init(&c->r);
+	c->node = rig_node(&c->r, "f");
+	assert_int_equal(rig_open(&c->r, c->node, O_RDWR, &c->a), 0);
+	assert_int_equal(wait_on(c->r.s, POSIX(c->a, 1, F_WRLCK, 0, ALL), 1000,
+				 NULL), SERVER_LATER);
+	host_lets_go(&h);
+	assert_int_equal(await(1).error, 0);
+	finish(c);
+}
+
 /* A session that goes leaves no thread, no lock, no request. */
 static void many_waits_end(void **state)
 {
@@ -522,6 +540,7 @@ int main(void)
 		cmocka_unit_test(release_unlocks),
 		cmocka_unit_test(waits),
 		cmocka_unit_test(interrupted),
+		cmocka_unit_test(interrupted_before_reset),
 		cmocka_unit_test(many_waits_end),
 		cmocka_unit_test(too_many),
 		cmocka_unit_test(malformed),
