@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define MAX_CLIENTS 1024u
 /* Descriptors of a connection: its sockets, its window, ...; of a queue. */
 #define CLIENT_FDS 8u
@@ -95,11 +97,34 @@ static bool take_signals(struct daemon *d, int fd)
 
 /* ------------------------------------------------------------- main loop */
 
+/*
+ * Is there no place for another, and has been for a while? Who left a moment
+ * ago may still be counted, and who comes next may be the same one again.
+ */
+static bool is_full(struct place *p, bool *ret_wait)
+{
+	const uint64_t now = clock_now_ns();
+
+	*ret_wait = false;
+	if (p->n_clients < p->max_clients)
+		return false;
+	if (!p->refuse_at)
+		p->refuse_at = now + PAUSE_MS * NS_PER_MS;
+	*ret_wait = now < p->refuse_at;
+	return true;
+}
+
 /* Accept one. False: out of something, wait before the next. */
 static bool accept_one(struct daemon *d, struct place *p)
 {
-	int sock = accept4(p->share->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	bool wait;
+	bool full = is_full(p, &wait);
+	int sock;
 	int r;
+
+	if (wait)
+		return false;
+	sock = accept4(p->share->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
 	if (sock < 0) {
 		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
@@ -107,7 +132,7 @@ static bool accept_one(struct daemon *d, struct place *p)
 		log_warn("cannot accept a client: %s", strerror(errno));
 		return false;
 	}
-	if (p->n_clients >= p->max_clients) {
+	if (full) {
 		log_warn("refused a client: there are %u, which is the most of"
 			 " this share", p->n_clients);
 		close(sock);
@@ -134,6 +159,9 @@ static void accept_all(struct daemon *d, const struct pollfd *polled)
 	for (i = 0; i < d->n_places; i++) {
 		struct place *p = &d->places[i];
 
+		/* who comes now has not waited yet */
+		if (!p->paused && !polled[i].revents)
+			p->refuse_at = 0;
 		p->paused = false;
 		if (!polled[i].revents)
 			continue;

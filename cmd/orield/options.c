@@ -217,6 +217,20 @@ static enum orield_parse apply_one(struct orield_options *opt, int c,
 						     ORIELD_PARSE_RUN;
 }
 
+static enum orield_parse print_qemu_args(struct orield_options *opt,
+					 struct orield_error *err)
+{
+	unsigned i;
+
+	if (!opt->n_shares)
+		orield_print_qemu_args(opt);
+	else if (option_make_shares(opt, err))
+		return ORIELD_PARSE_BAD;
+	for (i = 0; i < opt->n_shares; i++)
+		orield_print_qemu_args(&opt->shares[i]);
+	return ORIELD_PARSE_DONE;
+}
+
 enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
 				       char **argv, struct orield_error *err)
 {
@@ -241,10 +255,8 @@ enum orield_parse orield_options_parse(struct orield_options *opt, int argc,
 			    argv[optind]);
 		return ORIELD_PARSE_BAD;
 	}
-	if (opt->print_qemu_args) {
-		orield_print_qemu_args(opt);
-		return ORIELD_PARSE_DONE;
-	}
+	if (opt->print_qemu_args)
+		return print_qemu_args(opt, err);
 	return check(opt, err) ? ORIELD_PARSE_BAD : ORIELD_PARSE_RUN;
 }
 

@@ -15,6 +15,7 @@ struct place {
 	unsigned n_clients;
 	unsigned max_clients;
 	struct mem_quota mem; /* any thread */
+	uint64_t refuse_at; /* when it is full: not before, clock_now_ns() */
 	bool paused; /* out of something: no accept for a while */
 };
 

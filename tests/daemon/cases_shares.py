@@ -38,6 +38,7 @@ class Shares:
         self.argv = command(*(self.word(t, (words or {}).get(t), sockets)
                               for t in tags), *options, sandbox=sandbox)
         self.process = None
+        self.how = {}  # for subprocess.Popen
 
     def dir(self, tag):
         return f'{self.root}/{tag}'
@@ -59,7 +60,8 @@ class Shares:
     def start(self):
         with open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                **self.how)
 
     def __enter__(self):
         self.start()
@@ -484,6 +486,68 @@ def crowd_at_one():
             s.close()
 
 
+def the_next_at_once():
+    """Where there is room for one, who comes as the other goes is let in."""
+    with Shares(words={'red': 'max-clients=1'}) as d:
+        for _ in range(50):
+            s = d.session('red', window=False)
+            s.getattr(fuse.ROOT)
+            s.close(False)
+        assert 'refused' not in d.log(), d.log()
+
+
+def as_an_ordinary_user():
+    """Who has no rights has name spaces of a user name space."""
+    if os.getuid() or os.environ.get('ORIEL_TEST_SECCOMP') == 'none':
+        return
+    d = Shares(sandbox='auto', words={'blue': 'readonly'})
+    subprocess.run(['chown', '-R', '65534:65534', d.root], check=True)
+    d.how = dict(user=65534, group=65534, extra_groups=[])
+    with d:
+        for tag in TAGS:
+            d.serves(tag)
+        if 'sandbox namespace' not in d.log():
+            print('  no name spaces here')
+            return
+        with open(f'/proc/{d.process.pid}/status') as f:
+            assert re.search(r'CapEff:\s0+$', f.read(), re.M)
+        s, b = d.session('red'), d.session('blue')
+        s.mkdir(fuse.ROOT, 'new')
+        refused(errno.EROFS, b.mkdir, fuse.ROOT, 'new')
+        assert os.stat(d.dir('red') + '/new').st_uid == 65534
+        s.close()
+        b.close()
+
+
+def users_of_all():
+    """--uid-map is the process's: every share has the same users."""
+    if os.getuid() or os.environ.get('ORIEL_TEST_SECCOMP') == 'none':
+        return
+    d = Shares('--uid-map=:0:70000:9:', '--gid-map=:0:70000:9:',
+               sandbox='namespace')
+    subprocess.run(['chown', '-R', '70000:70000', d.root], check=True)
+    os.chmod(d.root, 0o777)
+    with d:
+        for tag in TAGS:
+            d.serves(tag)
+            s = d.session(tag)
+            s.uid = s.gid = 5
+            os.chmod(d.dir(tag), 0o777)
+            s.mkdir(fuse.ROOT, 'new')
+            assert os.stat(d.dir(tag) + '/new').st_uid == 70005
+            s.close()
+
+
+def qemu_arguments():
+    d = Shares()
+    r = subprocess.run([*d.argv, '--print-qemu-args'], capture_output=True,
+                       text=True)
+    assert r.returncode == 0, r
+    for tag in TAGS:
+        assert f'path={d.socket(tag)}' in r.stdout and f'tag={tag}' in r.stdout
+    shutil.rmtree(d.root)
+
+
 def no_descriptors_for_a_crowd():
     """Connections have their part of the descriptors, too."""
     with Shares('--rlimit-nofile=600') as d:
@@ -604,6 +668,7 @@ def waits_are_divided():
 CASES = [each_its_own, never_the_other, locked_in, submounts_come_along,
          refusals, one_of_them, files_of_each, what_is_said,
          sockets_of_systemd, units, command_line, sockets_nobody_serves,
-         descriptors_are_divided,
+         qemu_arguments, as_an_ordinary_user, users_of_all,
+         the_next_at_once, descriptors_are_divided,
          crowd_at_one, no_descriptors_for_a_crowd, descriptors_of_a_client,
          regions_are_divided, waits_are_divided]
