@@ -397,6 +397,8 @@ struct server_bounce {
 /* pread(2) or pwrite(2) by an aligned buffer. Bytes, or -errno. */
 ssize_t server_bounce(struct server_thread *t, const struct server_bounce *b);
 
+/* op_file.c: does this client's kernel keep written data to itself? */
+bool server_writes_back(const struct server_req *req);
 /* op_file.c, also for directories: FOPEN_* by the share's policy */
 uint32_t server_open_flags(const struct server_share *sh, bool is_dir);
 
