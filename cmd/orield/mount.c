@@ -325,6 +325,7 @@ int orield_mount_new(const struct orield_options *opt, int listen_fd,
 		return orield_fail(err, -ENOMEM, "--mount: no memory");
 	m->janitor_pipe = -1;
 	m->done_fd = -1;
+	m->notify = opt->notify;
 	r = mount_all(m, opt, listen_fd, err);
 	/* after the fork above, which must not have a descriptor of ours */
 	if (!r && opt->passthrough && !m->by_helper)

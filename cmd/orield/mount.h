@@ -14,6 +14,7 @@
 struct orield_mount {
 	char *dir; /* resolved */
 	uint64_t mount_id;
+	bool notify;        /* the kernel is told of changes by others */
 	bool by_helper;     /* fusermount3 did it, and will undo it */
 	struct fuse_broker *broker; /* NULL: no passthrough */
 	_Atomic bool complained;

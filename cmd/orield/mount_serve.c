@@ -170,12 +170,27 @@ static const struct server_backing_ops backing_ops = {
 	.close = backing_close,
 };
 
+/* ------------------------------------------------------ changes by others */
+
+static int mount_notify(void *ctx, const void *msg, size_t len)
+{
+	struct orield_mount *m = ctx;
+
+	return fuse_dev_write(m->fds[0], msg, len);
+}
+
+static const struct server_notify_ops notify_ops = {
+	.send = mount_notify,
+};
+
 int orield_mount_start(struct orield_mount *m, struct server_share *share)
 {
 	const struct server_session_config cfg = {
 		.backing_ops = m->broker ? &backing_ops : NULL,
 		.backing_ctx = m,
 		.later_ops = &later_ops,
+		.notify_ops = m->notify ? &notify_ops : NULL,
+		.notify_ctx = m,
 	};
 	int r;
 

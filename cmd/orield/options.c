@@ -174,6 +174,7 @@ static const struct orield_options defaults = {
 	.ready_fd = -1,
 	.xattr = true,
 	.passthrough = true,
+	.notify = true,
 	.log_level = LOG_LEVEL_INFO,
 	.window_bytes = WINDOW_DEFAULT,
 	.guest_window_bytes = GUEST_WINDOW_DEFAULT,

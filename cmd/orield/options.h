@@ -69,7 +69,7 @@ orield_set_fn option_set_rlimit_nofile, option_set_log_level;
 orield_set_fn option_set_modcaps, option_set_debug, option_set_cache;
 orield_set_fn option_set_uid_map, option_set_gid_map;
 orield_set_fn option_set_translate_uid, option_set_translate_gid;
-orield_set_fn option_set_passthrough;
+orield_set_fn option_set_passthrough, option_set_notify;
 orield_set_fn option_set_xattrmap;
 orield_set_fn option_set_o;
 orield_set_fn option_set_share, option_set_max_clients;

@@ -85,6 +85,17 @@ int option_set_passthrough(struct orield_options *opt, const char *arg,
 	return 0;
 }
 
+int option_set_notify(struct orield_options *opt, const char *arg,
+		      struct orield_error *err)
+{
+	int i = option_word_index("never|auto", arg, strlen(arg));
+
+	if (i < 0)
+		return i;
+	opt->notify = i;
+	return 0;
+}
+
 int option_set_rlimit_nofile(struct orield_options *opt, const char *arg,
 			     struct orield_error *err)
 {

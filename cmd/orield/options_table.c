@@ -31,6 +31,9 @@ const struct option_row option_rows[] = {
 	  "mount the share there, on this machine, by /dev/fuse" },
 	{ "passthrough", SET("auto|never", option_set_passthrough),
 	  "with --mount: let the kernel read and write files itself" },
+	{ "notify", SET("auto|never", option_set_notify),
+	  "what others change in the share is told to those who cache or watch"
+	  " it (default: auto, where fanotify works)" },
 	{ "tag", SET("TAG", option_set_tag),
 	  "name guests mount it by (36 bytes; default: oriel)" },
 	{ "readonly", FLAG(readonly), "nothing can be changed" },

@@ -83,6 +83,7 @@ struct orield_options {
 	bool posix_acl;
 	bool no_submounts;
 	bool passthrough;
+	bool notify;
 	bool print_qemu_args;
 	enum orield_guest_dax guest_dax;
 	bool exit_with_parent;

@@ -26,7 +26,10 @@ static const char *const allowed[] = {
 	"mknodat", "mkdirat", "renameat2", "renameat", "readlinkat",
 	"utimensat", "utimensat_time64", "faccessat", "faccessat2",
 	"getxattr", "setxattr", "listxattr", "removexattr", "fgetxattr",
-	"fremovexattr", "umask", "fcntl", "fcntl64", "dup", "dup3", "fchdir", "flock",
+	"fremovexattr", "umask", "fcntl", "fcntl64", "dup", "dup3", "fchdir",
+	"flock",
+	/* src/server: changes by others */
+	"fanotify_init", "fanotify_mark", "name_to_handle_at",
 	/* src/server: credentials of a thread */
 	"capget", "capset", "setfsuid", "setfsgid", "setfsuid32",
 	"setfsgid32", "getuid", "geteuid", "getgid", "getegid", "getppid",
@@ -183,13 +186,8 @@ int orield_confine_broker(void *ctx, int sock, int dev)
 /* For inodes without a descriptor of their own (src/server/file_handle.c). */
 static int allow_file_handles(scmp_filter_ctx ctx)
 {
-	int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
-				 SCMP_SYS(name_to_handle_at), 0);
-
-	if (!r)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
-				     SCMP_SYS(open_by_handle_at), 0);
-	return r;
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW,
+				SCMP_SYS(open_by_handle_at), 0);
 }
 
 int orield_seccomp_start(enum orield_seccomp mode, bool file_handles,

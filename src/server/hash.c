@@ -97,3 +97,15 @@ struct hash_node *hash_table_pop(struct hash_table *t, size_t *cursor)
 	}
 	return NULL;
 }
+
+void hash_table_each(const struct hash_table *t,
+		     void (*fn)(struct hash_node *n, void *ctx), void *ctx)
+{
+	struct hash_node *n;
+	size_t i;
+
+	for (i = 0; i < t->n_buckets; i++) {
+		for (n = t->buckets[i]; n; n = n->next)
+			fn(n, ctx);
+	}
+}

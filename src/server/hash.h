@@ -53,6 +53,10 @@ static inline struct hash_node *hash_table_first(const struct hash_table *t,
 	return hash_table_next(t->buckets[hash & (t->n_buckets - 1)], hash);
 }
 
+/* Call @fn for every node; it must not change the table. */
+void hash_table_each(const struct hash_table *t,
+		     void (*fn)(struct hash_node *n, void *ctx), void *ctx);
+
 /* Take out any one node; NULL when the table is empty. */
 struct hash_node *hash_table_pop(struct hash_table *t, size_t *cursor);
 

@@ -126,6 +126,7 @@ void server_inode_unref(struct server_share *sh, struct server_inode *ino)
 	pthread_mutex_unlock(&sh->lock);
 	for (i = 0; i < SERVER_DAX_KINDS; i++)
 		oriel_assert(ino->dax[i].users == 0);
+	server_watch_gone(sh, ino);
 	server_inode_close(sh, ino);
 	inode_free(ino);
 	if (ORIEL_UNLIKELY(trim))

@@ -86,6 +86,7 @@ struct server_inode {
 	struct file_handle *handle; /* NULL: fd is always open */
 	struct list idle;           /* in the cache: open, no pins */
 	_Atomic uint64_t refs;
+	_Atomic(struct watch_node *) watch; /* NULL: none; see watch.h */
 	pthread_mutex_t dax_lock;
 	struct server_dax_fd dax[SERVER_DAX_KINDS];
 };
@@ -127,6 +128,8 @@ struct server_share {
 	uint64_t fd_limit;
 	uint64_t session_limit; /* nodes, handles, owners of locks of a session */
 	_Atomic uint64_t next_nodeid;
+	pthread_mutex_t watch_lock; /* while it is started */
+	_Atomic(struct server_watch *) watch; /* NULL: not, or not possible */
 	pthread_mutex_t lock;
 	struct hash_table by_key;
 	uint64_t gone; /* inodes that went since memory was given back; lock */
@@ -160,6 +163,7 @@ struct server_session {
 	unsigned n_idle;
 	struct server_share *share;
 	struct server_session_config cfg;
+	struct list target; /* watch->targets_lock */
 	_Atomic bool ready;         /* INIT was answered */
 	_Atomic uint64_t flags;     /* agreed */
 	_Atomic bool is_guest;      /* see window_ops; as of INIT */
@@ -213,6 +217,7 @@ struct server_req {
 	unsigned n_in;
 	size_t in_len;
 	bool direct; /* the payload is already in @in */
+	bool covered; /* changes of the directory it is about are noticed */
 };
 
 /* session.c: each copies, @src being the client's memory or the other way. */
@@ -312,6 +317,23 @@ ORIEL_MUST_CHECK int server_entry(struct server_req *req,
 void server_fill_attr(const struct server_session *s, const struct statx *stx,
 		      struct fuse_attr *ret);
 uint64_t server_valid_seconds(const struct server_share *sh);
+
+/* watch.c: what others change. @start: begin now, where that is possible. */
+struct server_watch *server_watch_get(struct server_share *sh, bool start);
+void server_watch_free(struct server_share *sh);
+/* Have changes in @dir (pinned) noticed from now on; false: they are not. */
+bool server_watch_dir(struct server_req *req, struct server_inode *dir);
+/* @ino was found in such a directory. */
+void server_watch_found(struct server_share *sh, struct server_inode *ino);
+/* The last reference has gone. */
+void server_watch_gone(struct server_share *sh, struct server_inode *ino);
+/* How long attributes and, if req->covered, a name are believed, in seconds. */
+uint64_t server_watch_seconds(const struct server_req *req,
+			      struct server_inode *ino,
+			      const struct statx *stx);
+/* A session that is to be told begins and ends. */
+void server_watch_enter(struct server_session *s);
+void server_watch_leave(struct server_session *s);
 
 /* handles.c */
 ORIEL_MUST_CHECK int server_handle_new(struct server_session *s, int fd,

@@ -213,14 +213,18 @@ int server_entry(struct server_req *req, struct server_inode *ino,
 		 const struct statx *stx, struct fuse_entry_out *ret)
 {
 	uint64_t nodeid = ino->nodeid;
-	int r = server_node_add(req->s, ino);
+	uint64_t valid = server_watch_seconds(req, ino, stx);
+	int r;
 
+	if (req->covered)
+		server_watch_found(req->share, ino);
+	r = server_node_add(req->s, ino);
 	if (r)
 		return r;
 	memset(ret, 0, sizeof(*ret));
 	ret->nodeid = nodeid;
-	ret->entry_valid = server_valid_seconds(req->share);
-	ret->attr_valid = ret->entry_valid;
+	ret->entry_valid = valid;
+	ret->attr_valid = valid;
 	server_fill_attr(req->s, stx, &ret->attr);
 	return 0;
 }
@@ -259,6 +263,8 @@ int server_lookup(struct server_req *req, struct server_inode *dir,
 
 	if (!S_ISDIR(dir->type))
 		return -ENOTDIR;
+	/* before the look: what changes after it is an event */
+	req->covered = server_watch_dir(req, dir);
 	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
 		  SERVER_STATX_MASK, &stx))
 		return -errno;

@@ -23,7 +23,7 @@ static ssize_t reply_attr(struct server_req *req)
 	if (r)
 		return r;
 	memset(out, 0, sizeof(*out));
-	out->attr_valid = server_valid_seconds(req->share);
+	out->attr_valid = server_watch_seconds(req, req->inode, &stx);
 	server_fill_attr(req->s, &stx, &out->attr);
 	return sizeof(*out);
 }

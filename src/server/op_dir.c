@@ -44,6 +44,10 @@ ssize_t server_op_opendir(struct server_req *req)
 	memset(out, 0, sizeof(*out));
 	out->fh = fh;
 	out->open_flags = server_open_flags(req->share, true);
+	/* a listing is believed until we say otherwise */
+	if (req->s->cfg.notify_ops && server_watch_get(req->share, false) &&
+	    !server_watch_dir(req, req->inode))
+		out->open_flags = 0;
 	return sizeof(*out);
 }
 

@@ -52,6 +52,7 @@ struct server_share_config {
 	bool readonly;
 	bool no_posix_locks; /* they are each client's own affair */
 	bool no_flock;
+	bool no_notify;   /* nobody is told of what others change */
 	bool xattr;
 	bool posix_acl;   /* the client enforces them; only with xattr */
 	bool no_submounts; /* mounts below are not announced as such */
@@ -120,6 +121,12 @@ struct server_later_ops {
 	void (*answer)(void *ctx, void *token, const void *data, size_t len);
 };
 
+/* Messages that answer nobody: FUSE_NOTIFY_*, header and all. */
+struct server_notify_ops {
+	/* On a thread of the server's own, which may wait. 0 or -errno. */
+	int (*send)(void *ctx, const void *msg, size_t len);
+};
+
 #define SERVER_LATER ((ssize_t)-(1 << 20)) /* no errno */
 
 struct server_session_config {
@@ -127,6 +134,8 @@ struct server_session_config {
 	void *backing_ctx;
 	const struct server_later_ops *later_ops;
 	void *later_ctx;
+	const struct server_notify_ops *notify_ops; /* NULL: none */
+	void *notify_ctx;
 	uint64_t window_bytes; /* 0: none */
 	const struct server_window_ops *window_ops;
 	void *window_ctx;

@@ -363,6 +363,7 @@ int server_session_new(struct server_share *sh,
 	itree_init(&s->maps);
 	server_locks_init(s);
 	atomic_fetch_add_explicit(&sh->n.sessions, 1, memory_order_relaxed);
+	server_watch_enter(s);
 	*ret = s;
 	return 0;
 
@@ -412,6 +413,7 @@ void server_session_free(struct server_session *s)
 {
 	if (!s)
 		return;
+	server_watch_leave(s);
 	clear(s, false);
 	hash_table_done(&s->backings);
 	hash_table_done(&s->handles);

@@ -119,10 +119,12 @@ static int start_handles(struct server_share *sh)
 
 static void share_free(struct server_share *sh)
 {
+	server_watch_free(sh);
 	if (sh->root)
 		server_inode_unref(sh, sh->root);
 	hash_table_done(&sh->by_key);
 	server_fh_done(sh);
+	pthread_mutex_destroy(&sh->watch_lock);
 	pthread_mutex_destroy(&sh->lock);
 	fd_close(&sh->cfg.root_fd);
 	fd_close(&sh->cfg.proc_fd);
@@ -143,6 +145,7 @@ int server_share_new(const struct server_share_config *cfg,
 	atomic_init(&sh->refs, 1);
 	atomic_init(&sh->next_nodeid, FUSE_ROOT_ID);
 	pthread_mutex_init(&sh->lock, NULL);
+	pthread_mutex_init(&sh->watch_lock, NULL);
 	server_fh_init(sh);
 	if (!sh->cfg.n_shares)
 		sh->cfg.n_shares = 1;
