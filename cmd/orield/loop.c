@@ -27,6 +27,8 @@
 #define MAX_THREADS 8192u
 /* After accept(2) ran out of something. */
 #define PAUSE_MS 100
+/* Who takes longer hangs in the kernel. */
+#define LEAVE_TIMEOUT_NS (5 * NS_PER_S)
 
 /*
  * Threads and descriptors are the process's: each share has an equal part, so
@@ -98,18 +100,20 @@ static bool take_signals(struct daemon *d, int fd)
 /* ------------------------------------------------------------- main loop */
 
 /*
- * Is there no place for another, and has been for a while? Who left a moment
- * ago may still be counted, and who comes next may be the same one again.
+ * Is there no room for another? *@ret_wait: there soon will be. Who has just
+ * hung up is still counted, and who comes next may be the same one again.
  */
-static bool is_full(struct place *p, bool *ret_wait)
+static bool is_full(const struct daemon *d, struct place *p, bool *ret_wait)
 {
 	const uint64_t now = clock_now_ns();
 
 	*ret_wait = false;
 	if (p->n_clients < p->max_clients)
 		return false;
+	if (!clients_leaving(d, p))
+		return true;
 	if (!p->refuse_at)
-		p->refuse_at = now + PAUSE_MS * NS_PER_MS;
+		p->refuse_at = now + LEAVE_TIMEOUT_NS;
 	*ret_wait = now < p->refuse_at;
 	return true;
 }
@@ -118,7 +122,7 @@ static bool is_full(struct place *p, bool *ret_wait)
 static bool accept_one(struct daemon *d, struct place *p)
 {
 	bool wait;
-	bool full = is_full(p, &wait);
+	bool full = is_full(d, p, &wait);
 	int sock;
 	int r;
 

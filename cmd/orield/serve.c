@@ -9,14 +9,18 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "facade/facade.h"
 #include "vhost/backend.h"
 
@@ -31,6 +35,7 @@ struct client {
 	pthread_t thread;
 	struct vhost_backend *be;
 	struct server_session *session;
+	int watch; /* the socket once more; -1: none; changed by main only */
 	_Atomic bool done;
 };
 
@@ -186,6 +191,9 @@ static void *client_main(void *arg)
 	orield_log_about(orield_share_name(c->place->share));
 	orield_guard_thread(c->be);
 	r = vhost_backend_run(c->be);
+	/* it has closed its own: with ours open the peer would not notice */
+	if (c->watch >= 0)
+		(void)shutdown(c->watch, SHUT_RDWR);
 	if (r && r != -ECANCELED)
 		log_warn("client %u: ended with %s", c->id, strerror(-r));
 	else
@@ -248,6 +256,7 @@ int client_start(struct daemon *d, struct place *place, int sock)
 	c->d = d;
 	c->place = place;
 	c->id = ++d->next_id;
+	c->watch = fcntl(sock, F_DUPFD_CLOEXEC, 3);
 	r = server_session_new(place->share->server, &cfg, &c->session);
 	if (r)
 		goto err_sock;
@@ -258,6 +267,7 @@ int client_start(struct daemon *d, struct place *place, int sock)
 	if (r) {
 		vhost_backend_free(c->be);
 		server_session_free(c->session);
+		fd_close(&c->watch);
 		free(c);
 		return r;
 	}
@@ -271,6 +281,7 @@ err_session:
 	server_session_free(c->session);
 err_sock:
 	close(sock);
+	fd_close(&c->watch);
 	free(c);
 	return r;
 }
@@ -281,7 +292,28 @@ static void client_gone(struct daemon *d, struct client *c)
 	list_del(&c->link);
 	d->n_clients--;
 	c->place->n_clients--;
+	fd_close(&c->watch);
 	free(c);
+}
+
+static bool hung_up(const struct client *c)
+{
+	struct pollfd p = { .fd = c->watch, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP));
+}
+
+bool clients_leaving(const struct daemon *d, const struct place *place)
+{
+	struct list *pos;
+
+	list_for_each(pos, &d->clients) {
+		const struct client *c = list_entry(pos, struct client, link);
+
+		if (c->place == place && hung_up(c))
+			return true;
+	}
+	return false;
 }
 
 void clients_reap(struct daemon *d)

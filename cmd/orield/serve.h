@@ -15,7 +15,7 @@ struct place {
 	unsigned n_clients;
 	unsigned max_clients;
 	struct mem_quota mem; /* any thread */
-	uint64_t refuse_at; /* when it is full: not before, clock_now_ns() */
+	uint64_t refuse_at; /* clock_now_ns(); while one is leaving: not before */
 	bool paused; /* out of something: no accept for a while */
 };
 
@@ -35,6 +35,8 @@ struct daemon {
 /* Serve @sock, which is used up in any case: 0 or -errno. */
 ORIEL_MUST_CHECK int client_start(struct daemon *d, struct place *place,
 				  int sock);
+/* Has a client of @place hung up that is still counted? */
+bool clients_leaving(const struct daemon *d, const struct place *place);
 /* Join those that are done. */
 void clients_reap(struct daemon *d);
 /* Stop and join every one, or end the process without those that hang. */
