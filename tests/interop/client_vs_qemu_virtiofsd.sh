@@ -32,15 +32,24 @@ fail()
 	failed=1
 }
 
+# Its file is there a little before somebody listens: flag 00010000.
+is_listening()
+{
+	grep -q " 00010000 .* $socket\$" /proc/net/unix
+}
+
 # Run oriel with a fresh daemon behind the socket; its status is the result.
+# The daemon has no part in a pipe that this is in, and one that misses SIGTERM
+# because it is about to wait for a connection gets SIGKILL.
 with()
 {
 	rm -f "$socket"
-	$virtiofsd --socket-path="$socket" -o source="$share" \
-		-o sandbox=chroot 2>>"$tmp/virtiofsd.log" &
+	timeout -k 5 100 $virtiofsd --socket-path="$socket" \
+		-o source="$share" -o sandbox=chroot \
+		>>"$tmp/virtiofsd.log" 2>&1 &
 	pid=$!
 	i=0
-	while [ ! -S "$socket" ] && [ $i -lt 200 ]; do
+	while ! is_listening && [ $i -lt 1500 ]; do
 		sleep 0.02
 		i=$((i + 1))
 	done
