@@ -438,6 +438,7 @@ server_op_fn server_op_open, server_op_create, server_op_tmpfile;
 server_op_fn server_op_read, server_op_write, server_op_flush;
 server_op_fn server_op_release, server_op_fsync, server_op_fallocate;
 server_op_fn server_op_lseek, server_op_copy_file_range, server_op_syncfs;
+server_op_fn server_op_copy_file_range_64;
 server_op_fn server_op_opendir, server_op_readdir, server_op_readdirplus;
 server_op_fn server_op_releasedir, server_op_fsyncdir;
 server_op_fn server_op_setxattr, server_op_getxattr, server_op_listxattr;

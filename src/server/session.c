@@ -96,6 +96,9 @@ static const struct op ops[] = {
 	[FUSE_COPY_FILE_RANGE] = { server_op_copy_file_range,
 				   ARG(copy_file_range_in), ARG(write_out),
 				   OP_CHANGE },
+	[FUSE_WIRE_COPY_FILE_RANGE_64] = {
+		server_op_copy_file_range_64, ARG(copy_file_range_in),
+		sizeof(struct fuse_wire_copy_file_range_out), OP_CHANGE },
 	[FUSE_SETUPMAPPING] = { server_op_setupmapping, ARG(setupmapping_in),
 				0, OP_NODE },
 	[FUSE_REMOVEMAPPING] = { server_op_removemapping,

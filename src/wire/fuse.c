@@ -64,6 +64,7 @@ static const char *const opcode_names[] = {
 	NAME(SYNCFS),
 	NAME(TMPFILE),
 	[FUSE_WIRE_STATX] = "STATX",
+	[FUSE_WIRE_COPY_FILE_RANGE_64] = "COPY_FILE_RANGE_64",
 };
 
 #undef NAME

@@ -44,8 +44,14 @@
 #define FUSE_WIRE_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* 7.39 */
 #define FUSE_WIRE_PASSTHROUGH (UINT64_C(1) << 37)          /* 7.40 */
 #define FUSE_WIRE_STATX 52u                                /* 7.39 */
+#define FUSE_WIRE_COPY_FILE_RANGE_64 53u                   /* 7.45 */
 
-/* Its request. */
+/* Its answer; the request is COPY_FILE_RANGE's. */
+struct fuse_wire_copy_file_range_out {
+	uint64_t bytes_copied;
+};
+
+/* STATX: the request. */
 struct fuse_wire_statx_in {
 	uint32_t getattr_flags;
 	uint32_t reserved;

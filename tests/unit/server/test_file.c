@@ -291,6 +291,7 @@ static void space_and_holes(void **state)
 static void copies_ranges(void **state)
 {
 	struct fuse_copy_file_range_in in = { .len = UINT64_MAX };
+	struct fuse_wire_copy_file_range_out co;
 	struct fuse_write_out wo;
 	struct rig r;
 
@@ -308,6 +309,19 @@ static void copies_ranges(void **state)
 				  &wo, sizeof(wo)), sizeof(wo));
 	assert_int_equal(wo.size, 4);
 	check_content(&r, "b", "4567");
+	/* the same by the request with room for long copies */
+	in.off_in = 8;
+	in.off_out = 4;
+	in.len = UINT64_MAX;
+	assert_int_equal(rig_call(&r, FUSE_WIRE_COPY_FILE_RANGE_64, 1, &in,
+				  sizeof(in), &co, sizeof(co)), sizeof(co));
+	assert_int_equal(co.bytes_copied, 2);
+	check_content(&r, "b", "456789");
+	in.off_out = UINT64_MAX;
+	assert_int_equal(rig_call(&r, FUSE_WIRE_COPY_FILE_RANGE_64, 1, &in,
+				  sizeof(in), &co, sizeof(co)), -EINVAL);
+	in.off_out = 0;
+	in.len = 4;
 	in.off_in = UINT64_MAX;
 	assert_int_equal(rig_call(&r, FUSE_COPY_FILE_RANGE, 1, &in, sizeof(in),
 				  &wo, sizeof(wo)), -EINVAL);

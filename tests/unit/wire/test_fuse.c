@@ -24,7 +24,9 @@ static void test_opcode_names(void **state)
 	assert_string_equal(fuse_opcode_name(7), "unknown");
 	assert_string_equal(fuse_opcode_name(19), "unknown");
 	assert_string_equal(fuse_opcode_name(FUSE_WIRE_STATX), "STATX");
-	assert_string_equal(fuse_opcode_name(53), "unknown");
+	assert_string_equal(fuse_opcode_name(FUSE_WIRE_COPY_FILE_RANGE_64),
+			    "COPY_FILE_RANGE_64");
+	assert_string_equal(fuse_opcode_name(54), "unknown");
 	assert_string_equal(fuse_opcode_name(UINT32_MAX), "unknown");
 }
 
