@@ -501,6 +501,71 @@ ORIEL_API int oriel_setxattr(struct oriel_session *s, const char *path,
 ORIEL_API int oriel_removexattr(struct oriel_session *s, const char *path,
 				const char *name, unsigned flags);
 
+/* -------------------------------------------------------------- watches */
+
+/* What happens to a watched directory's entries, or to a watched file. */
+#define ORIEL_WATCH_CREATE (1u << 0)     /* a name was made */
+#define ORIEL_WATCH_DELETE (1u << 1)     /* a name was removed */
+#define ORIEL_WATCH_MODIFY (1u << 2)     /* a file's data or size changed */
+#define ORIEL_WATCH_ATTRIB (1u << 3)     /* other attributes, or links */
+#define ORIEL_WATCH_MOVED_FROM (1u << 4) /* a name went elsewhere */
+#define ORIEL_WATCH_MOVED_TO (1u << 5)   /* a name came from elsewhere */
+#define ORIEL_WATCH_GONE (1u << 6)       /* what is watched lost its name */
+#define ORIEL_WATCH_ALL 0x7fu
+/* Only in events: */
+#define ORIEL_WATCH_OVERFLOW (1u << 16)  /* events were lost: look anew */
+#define ORIEL_WATCH_ISDIR (1u << 17)     /* the name is, or was, a directory */
+
+/* Opaque. A file or directory being watched. */
+struct oriel_watch;
+
+/* Zero-initialise, set size = sizeof(struct oriel_watch_options); 0 means the
+ * default. Unknown fields that are not zero: -E2BIG. */
+struct oriel_watch_options {
+	size_t size;
+	uint32_t mask;      /* ORIEL_WATCH_*; default: all */
+	unsigned flags;     /* 0 or ORIEL_NOFOLLOW */
+	uint32_t queue_max; /* events kept; default 4096, at most 65536 */
+};
+
+struct oriel_watch_event {
+	uint32_t mask;    /* ORIEL_WATCH_*; more than one if they came as one */
+	uint32_t namelen; /* bytes */
+	const char *name; /* in the directory, NUL-terminated, "" for what is
+			     watched itself; valid until the next read */
+	uint64_t cookie;  /* MOVED_FROM and MOVED_TO of the same file have the
+			     same; 0: unknown */
+};
+
+/*
+ * Watch @path, a directory (its entries, not what is below them) or a regular
+ * file, for changes by anybody: programs of the daemon's machine, other
+ * clients, and this one. Stores through mappings (mmap(2), the window) are not
+ * noticed. One thread of the library waits for events while anything is
+ * watched. @opts may be NULL. *@ret is freed by oriel_unwatch().
+ * Errors also: -EOPNOTSUPP (the daemon, its kernel or its file system has no
+ * watches, or @path is another kind of file), -ENOSPC (too many watches).
+ */
+ORIEL_API int oriel_watch(struct oriel_session *s, const char *path,
+			  const struct oriel_watch_options *opts,
+			  struct oriel_watch **ret);
+
+/* A descriptor that is readable while oriel_watch_read() has something to say;
+ * for poll(2) only. It belongs to @w. Does not block. */
+ORIEL_API int oriel_watch_fd(const struct oriel_watch *w);
+
+/*
+ * The next event: 1 with *@ret filled, 0 if there is none now, or why there
+ * will be none any more (-ENOTCONN: the daemon went away), after all events
+ * before it. One thread at a time for each watch. Does not block.
+ */
+ORIEL_API int oriel_watch_read(struct oriel_watch *w,
+			       struct oriel_watch_event *ret);
+
+/* End a watch, also after the daemon went away. NULL is fine. Those left are
+ * ended by oriel_disconnect(). */
+ORIEL_API void oriel_unwatch(struct oriel_watch *w);
+
 #ifdef __cplusplus
 }
 #endif

@@ -13,6 +13,8 @@
  *   forget_lock          mutex: queue 0, its slots, the forgets not yet sent
  *   submit_lock          mutex: free slots, the request queue's available ring
  *   wait_lock            mutex: the list of followers
+ *   watch_lock           mutex: watches and their events; above table_lock,
+ *                        nothing is sent with it
  *
  * The right to reap (session->reaping) is no lock but a flag that one waiting
  * thread holds; it is never waited for, see call.c.
@@ -316,6 +318,15 @@ struct oriel_session {
 	_Atomic uint64_t spin_ns;  /* polling before sleeping */
 	struct spin_habit habit;   /* of who has the right to reap */
 
+	/* watch.c: watch_lock */
+	pthread_mutex_t watch_lock;
+	struct list watches;
+	uint64_t next_watch;
+	pthread_t watch_thread;
+	bool watching;   /* there is such a thread, or has been */
+	bool watch_stop; /* it has to end */
+	int watch_err;   /* why it did by itself; 0: it runs */
+
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_forgotten;
 	_Atomic uint64_t n_sleeps;
@@ -345,6 +356,10 @@ ORIEL_MUST_CHECK ssize_t client_msg_write(struct oriel_file *f,
 					  const struct iovec *iov,
 					  unsigned n_iov, size_t skip,
 					  size_t len, uint64_t pos);
+
+/* Watches end, and their thread; for oriel_disconnect(). */
+void client_watches_init(struct oriel_session *s);
+void client_watches_done(struct oriel_session *s);
 
 /* --------------------------------------------------------------- errors */
 

@@ -54,6 +54,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	pthread_cond_init(&s->slot_freed, &attr);
 	pthread_condattr_destroy(&attr);
 	list_init(&s->files);
+	client_watches_init(s);
 	list_init(&s->pins);
 	list_init(&s->lru);
 	*ret = s;
@@ -77,6 +78,7 @@ static void session_free(struct oriel_session *s)
 		embed_reap(&s->child);
 	}
 	pthread_cond_destroy(&s->slot_freed);
+	pthread_mutex_destroy(&s->watch_lock);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->submit_lock);
 	pthread_mutex_destroy(&s->forget_lock);
@@ -469,6 +471,7 @@ void oriel_disconnect(struct oriel_session *s)
 	/* bounds all that follows: a daemon that hangs does not hold us */
 	atomic_store(&s->goodbye_ns, clock_now_ns() + GOODBYE_MS * NS_PER_MS);
 	client_unmap_all(s);
+	client_watches_done(s);
 	while (!list_is_empty(&s->files)) {
 		node = s->files.next;
 		oriel_close(list_entry(node, struct oriel_file, node));

@@ -164,6 +164,19 @@ struct server_session {
 	struct server_share *share;
 	struct server_session_config cfg;
 	struct list target; /* watch->targets_lock */
+	_Atomic bool is_oriel; /* liboriel is the client; as of INIT */
+	pthread_mutex_t subs_lock; /* the rest but for "listening"; op_watch.c */
+	struct list subs;
+	unsigned n_subs;
+	struct list events;
+	unsigned n_events;
+	bool events_lost;
+	int no_event_waits;        /* > 0: none may begin */
+	bool events_closed;        /* the same, until the next INIT */
+	void *event_wait;          /* a token, or NULL */
+	uint64_t event_unique;
+	bool listening;            /* watch->listeners_lock */
+	struct list listener;      /* the same */
 	_Atomic bool ready;         /* INIT was answered */
 	_Atomic uint64_t flags;     /* agreed */
 	_Atomic bool is_guest;      /* see window_ops; as of INIT */
@@ -335,6 +348,12 @@ uint64_t server_watch_seconds(const struct server_req *req,
 void server_watch_enter(struct server_session *s);
 void server_watch_leave(struct server_session *s);
 
+/* op_watch.c: watches of a client */
+void server_subs_init(struct server_session *s);
+void server_subs_clear(struct server_session *s); /* all of them go */
+void server_subs_done(struct server_session *s);
+void server_subs_cancel(struct server_session *s, bool begin);
+
 /* handles.c */
 ORIEL_MUST_CHECK int server_handle_new(struct server_session *s, int fd,
 				       struct server_inode *ino, bool is_dir,
@@ -445,6 +464,7 @@ server_op_fn server_op_setxattr, server_op_getxattr, server_op_listxattr;
 server_op_fn server_op_removexattr;
 server_op_fn server_op_getlk, server_op_setlk, server_op_setlkw;
 server_op_fn server_op_interrupt;
+server_op_fn server_op_ioctl;
 server_op_fn server_op_setupmapping, server_op_removemapping;
 
 #endif

@@ -349,6 +349,7 @@ void server_session_cancel(struct server_session *s, bool begin)
 {
 	struct list *pos;
 
+	server_subs_cancel(s, begin);
 	pthread_mutex_lock(&s->lock_lock);
 	s->no_waits += begin ? 1 : -1;
 	while (begin && !list_is_empty(&s->waits)) {

@@ -103,6 +103,8 @@ static const struct op ops[] = {
 				0, OP_NODE },
 	[FUSE_REMOVEMAPPING] = { server_op_removemapping,
 				 ARG(removemapping_in), 0, 0 },
+	[FUSE_IOCTL] = { server_op_ioctl, ARG(ioctl_in), ARG(ioctl_out),
+			 OP_NODE },
 	[FUSE_SYNCFS] = { server_op_syncfs, 0, 0, OP_NODE },
 	[FUSE_WIRE_STATX] = { server_op_statx,
 			      sizeof(struct fuse_wire_statx_in),
@@ -365,6 +367,7 @@ int server_session_new(struct server_share *sh,
 	pthread_mutex_init(&s->map_lock, NULL);
 	itree_init(&s->maps);
 	server_locks_init(s);
+	server_subs_init(s);
 	atomic_fetch_add_explicit(&sh->n.sessions, 1, memory_order_relaxed);
 	server_watch_enter(s);
 	*ret = s;
@@ -389,6 +392,7 @@ static void unready(struct server_session *s)
 static void clear_rest(struct server_session *s)
 {
 	server_locks_clear(s);
+	server_subs_clear(s);
 	server_handles_clear(s);
 	server_backings_clear(s);
 	server_nodes_clear(s);
@@ -423,6 +427,7 @@ void server_session_free(struct server_session *s)
 	hash_table_done(&s->nodes);
 	pthread_mutex_destroy(&s->backing_lock);
 	server_locks_done(s);
+	server_subs_done(s);
 	pthread_mutex_destroy(&s->map_lock);
 	pthread_mutex_destroy(&s->lock);
 	atomic_fetch_sub_explicit(&s->share->n.sessions, 1,
@@ -535,6 +540,9 @@ ssize_t server_op_init(struct server_req *req)
 	flags = agree(req->s, &in);
 	fill_init(&in, flags, &out);
 	memcpy(req->t->reply, &out, sizeof(out));
+	atomic_store_explicit(&req->s->is_oriel,
+			      in.unused[0] == FUSE_WIRE_INIT_MAGIC,
+			      memory_order_relaxed);
 	atomic_store_explicit(&req->s->is_guest, is_guest(req->s),
 			      memory_order_relaxed);
 	atomic_store_explicit(&req->s->flags, flags, memory_order_relaxed);

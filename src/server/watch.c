@@ -43,6 +43,7 @@
 	(FAN_MODIFY | FAN_ATTRIB | FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | \
 	 FAN_MOVED_TO | FAN_DELETE_SELF | FAN_MOVE_SELF | FAN_ONDIR |         \
 	 FAN_EVENT_ON_CHILD)
+#define MARK_MASK_FILE (FAN_MODIFY | FAN_ATTRIB | FAN_DELETE_SELF)
 #define MARKS_MAX 100000u
 #define BUF_SIZE (64u << 10)
 /* Events of a moment are taken together: many writes are one event then. */
@@ -173,8 +174,9 @@ static int mark(struct server_watch *w, const struct server_inode *ino,
 {
 	char name[12];
 
-	if (fanotify_mark(w->fan_fd, how, MARK_MASK, w->proc_fd,
-			  server_fd_name(ino->fd, name)))
+	if (fanotify_mark(w->fan_fd, how,
+			  S_ISDIR(ino->type) ? MARK_MASK : MARK_MASK_FILE,
+			  w->proc_fd, server_fd_name(ino->fd, name)))
 		return -errno;
 	return 0;
 }
@@ -209,8 +211,7 @@ static bool add_mark(struct server_watch *w, struct watch_node *n)
 	return !r;
 }
 
-/* Is @ino, which is pinned, marked from now on? */
-static bool is_marked(struct server_watch *w, struct server_inode *ino)
+bool watch_mark(struct server_watch *w, struct server_inode *ino)
 {
 	struct watch_node *n = node_of(w, ino);
 
@@ -228,7 +229,7 @@ bool server_watch_dir(struct server_req *req, struct server_inode *dir)
 	if (!req->s->cfg.notify_ops)
 		return false;
 	w = server_watch_get(req->share, false);
-	return w && is_marked(w, dir);
+	return w && watch_mark(w, dir);
 }
 
 void server_watch_found(struct server_share *sh, struct server_inode *ino)
@@ -312,7 +313,7 @@ static void put_all(struct server_share *sh, struct server_inode **inos,
 		server_inode_unref(sh, inos[--n]);
 }
 
-static void tell_targets(struct server_watch *w, const struct watch_event *e)
+static void tell(struct server_watch *w, const struct watch_event *e)
 {
 	/* With another client in this process "own" may be that one's. */
 	bool alone = atomic_load_explicit(&n_sessions,
@@ -330,6 +331,11 @@ static void tell_targets(struct server_watch *w, const struct watch_event *e)
 			watch_tell(s, e);
 	}
 	pthread_mutex_unlock(&w->targets_lock);
+	pthread_mutex_lock(&w->listeners_lock);
+	list_for_each(pos, &w->listeners)
+		watch_deliver(list_entry(pos, struct server_session, listener),
+			      e);
+	pthread_mutex_unlock(&w->listeners_lock);
 }
 
 /* The handle at @p, of at most @room bytes: its hash, and what follows it. */
@@ -363,6 +369,7 @@ static void take_info(struct server_watch *w, struct watch_event *e,
 		return;
 	if (type == INFO_FID && !e->n_files) {
 		e->n_files = find(w, fid, e->files);
+		e->cookie = fid;
 	} else if (type == INFO_DFID_NAME && !e->n_dirs) {
 		e->n_dirs = find(w, fid, e->dirs);
 		if (memchr(name, '\0', (size_t)((const char *)p + len - name)))
@@ -380,7 +387,7 @@ static void take_event(struct server_watch *w, const unsigned char *p)
 	if (m.mask & FAN_Q_OVERFLOW) {
 		log_info("more changes than can be followed: all that clients"
 			 " know is void");
-		tell_targets(w, NULL);
+		tell(w, NULL);
 		return;
 	}
 	e.mask = m.mask;
@@ -396,7 +403,7 @@ static void take_event(struct server_watch *w, const unsigned char *p)
 		take_info(w, &e, p + at, h.len);
 		at += h.len;
 	}
-	tell_targets(w, &e);
+	tell(w, &e);
 	put_all(w->share, e.dirs, e.n_dirs);
 	put_all(w->share, e.files, e.n_files);
 }
@@ -464,6 +471,7 @@ static void watch_free(struct server_watch *w)
 		close(w->fan_fd);
 	hash_table_done(&w->by_fid);
 	pthread_mutex_destroy(&w->targets_lock);
+	pthread_mutex_destroy(&w->listeners_lock);
 	pthread_mutex_destroy(&w->mark_lock);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
@@ -515,6 +523,8 @@ static int watch_new(struct server_share *sh, struct server_watch **ret)
 	w->proc_fd = sh->cfg.proc_fd;
 	list_init(&w->targets);
 	pthread_mutex_init(&w->targets_lock, NULL);
+	list_init(&w->listeners);
+	pthread_mutex_init(&w->listeners_lock, NULL);
 	pthread_mutex_init(&w->mark_lock, NULL);
 	pthread_mutex_init(&w->lock, NULL);
 	r = hash_table_init(&w->by_fid);

@@ -6,6 +6,8 @@
  *   targets_lock  the sessions that are told; held while one is, which can wait
  *                 for the client's kernel and through it for any serving
  *                 thread: so no serving thread ever takes it
+ *   listeners_lock  the sessions that have watches; below it a session's
+ *                 subs_lock, and below that whatever answers a kept request
  *   mark_lock     that an inode is marked, and the kernel's mark; above
  *                 session->lock and share->lock, with neither held
  *   lock          the table of nodes and their subscriptions
@@ -35,6 +37,8 @@ struct server_watch {
 	_Atomic uint64_t n_marks;
 	pthread_mutex_t targets_lock;
 	struct list targets; /* server_session.target */
+	pthread_mutex_t listeners_lock;
+	struct list listeners; /* server_session.listener */
 	pthread_mutex_t mark_lock;
 	pthread_mutex_t lock;
 	struct hash_table by_fid;
@@ -45,11 +49,19 @@ struct watch_event {
 	uint64_t mask;    /* FAN_* */
 	const char *name; /* in @dir; "." is @dir itself */
 	bool own;         /* done by this process */
+	uint64_t cookie;  /* the same for the same file; 0: unknown */
 	unsigned n_dirs;
 	struct server_inode *dirs[WATCH_SAME_MAX];
 	unsigned n_files;
 	struct server_inode *files[WATCH_SAME_MAX];
 };
+
+/* watch.c: have changes of @ino (pinned), a file or directory, noticed. */
+bool watch_mark(struct server_watch *w, struct server_inode *ino);
+
+/* op_watch.c: to the session's watches; @e NULL: events were lost.
+ * listeners_lock is held. */
+void watch_deliver(struct server_session *s, const struct watch_event *e);
 
 /* watch_tell.c: messages of /dev/fuse to one session; targets_lock is held. */
 void watch_tell(struct server_session *s, const struct watch_event *e);

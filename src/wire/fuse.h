@@ -76,6 +76,43 @@ struct fuse_wire_statx_out {
 
 _Static_assert(sizeof(struct fuse_wire_statx_in) == 24, "linux/fuse.h");
 _Static_assert(sizeof(struct fuse_wire_statx_out) == 288, "linux/fuse.h");
+/*
+ * Watches: FUSE_IOCTL with commands of our own, between liboriel and orield
+ * only (a daemon that does not know them says -ENOSYS or -ENOTTY). The node is
+ * what is watched. WAIT is answered when there are events, which TAKE fetches:
+ * as many fuse_wire_event as fit, each followed by its name, padded to 8.
+ */
+struct fuse_wire_watch {
+	uint64_t id; /* the client's, not 0 */
+	uint32_t mask;
+	uint32_t padding;
+};
+
+struct fuse_wire_event {
+	uint64_t id;     /* 0: of no watch (overflow) */
+	uint64_t cookie; /* of moves: the same file */
+	uint32_t mask;
+	uint32_t namelen;
+};
+
+#define FUSE_WIRE_IOC_WATCH_ADD _IOW('O', 1, struct fuse_wire_watch)
+#define FUSE_WIRE_IOC_WATCH_DEL _IOW('O', 2, struct fuse_wire_watch)
+#define FUSE_WIRE_IOC_WATCH_WAIT _IO('O', 3)
+#define FUSE_WIRE_IOC_WATCH_TAKE _IO('O', 4)
+#define FUSE_WIRE_IOC_WATCH_CANCEL _IO('O', 5) /* WAIT is -EINTR */
+
+/* The bits of ORIEL_WATCH_*. */
+#define FUSE_WIRE_WATCH_CREATE (1u << 0)
+#define FUSE_WIRE_WATCH_DELETE (1u << 1)
+#define FUSE_WIRE_WATCH_MODIFY (1u << 2)
+#define FUSE_WIRE_WATCH_ATTRIB (1u << 3)
+#define FUSE_WIRE_WATCH_MOVED_FROM (1u << 4)
+#define FUSE_WIRE_WATCH_MOVED_TO (1u << 5)
+#define FUSE_WIRE_WATCH_GONE (1u << 6)
+#define FUSE_WIRE_WATCH_OVERFLOW (1u << 16)
+#define FUSE_WIRE_WATCH_ISDIR (1u << 17)
+
+_Static_assert(sizeof(struct fuse_wire_event) == 24, "no padding");
 _Static_assert(sizeof(struct fuse_in_header) == 40, "fuse.h");
 _Static_assert(sizeof(struct fuse_out_header) == 16, "fuse.h");
 _Static_assert(sizeof(struct fuse_attr) == 88, "fuse.h");

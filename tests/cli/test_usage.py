@@ -6,7 +6,8 @@ import subprocess
 import clilib
 
 COMMANDS = ["ls", "cat", "cp", "put", "mv", "rm", "mkdir", "ln", "readlink",
-            "stat", "df", "touch", "truncate", "info", "bench", "serve"]
+            "stat", "df", "touch", "truncate", "info", "bench", "serve",
+            "watch"]
 
 
 class Usage(clilib.Case):
