@@ -32,7 +32,8 @@ static const char *const allowed[] = {
 	"fanotify_init", "fanotify_mark", "name_to_handle_at",
 	/* src/server: credentials of a thread */
 	"capget", "capset", "setfsuid", "setfsgid", "setfsuid32",
-	"setfsgid32", "getuid", "geteuid", "getgid", "getegid", "getppid",
+	"setfsgid32", "getgroups", "getgroups32", "setgroups", "setgroups32",
+	"getuid", "geteuid", "getgid", "getegid", "getppid",
 	/* src/vhost and this program */
 	"read", "write", "readv", "writev", "poll", "ppoll", "ppoll_time64",
 	"eventfd2", "recvmsg", "sendmsg", "recvfrom", "sendto", "accept4",

@@ -131,6 +131,31 @@ static bool is_creation(uint32_t opcode)
 	}
 }
 
+/*
+ * The one group of the client's user, besides its own, that matters: that of
+ * the directory. A client says its users' numbers as it likes, here, too.
+ */
+static int group_of_creation(struct server_req *req)
+{
+	unsigned char ext[SERVER_EXT_MAX];
+	uint64_t agreed = atomic_load_explicit(&req->s->flags,
+					       memory_order_relaxed);
+	uint32_t group;
+	int r;
+
+	if (!req->ext_len || !(agreed & FUSE_WIRE_CREATE_SUPP_GROUP))
+		return 0;
+	if (req->ext_len > sizeof(ext))
+		return -E2BIG;
+	server_iov_read(req->out, req->n_out, req->ext_off, ext, req->ext_len);
+	r = fuse_take_group(ext, req->ext_len, &group);
+	if (r <= 0)
+		return r;
+	r = server_id_to_host(&req->share->cfg.gids, group, &req->group);
+	req->has_group = !r;
+	return r;
+}
+
 int server_ids_of_request(struct server_req *req)
 {
 	const struct server_share_config *cfg = &req->share->cfg;
@@ -138,6 +163,8 @@ int server_ids_of_request(struct server_req *req)
 
 	if (!r)
 		r = server_id_to_host(&cfg->gids, req->hdr.gid, &req->hdr.gid);
+	if (!r && is_creation(req->hdr.opcode))
+		return group_of_creation(req);
 	/* who may make nothing may still read: its number is not used there */
 	if (r && !is_creation(req->hdr.opcode) &&
 	    req->hdr.opcode != FUSE_ACCESS)

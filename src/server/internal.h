@@ -197,6 +197,9 @@ struct server_session {
 	unsigned early_next;
 };
 
+#define SERVER_GROUPS_MAX 32 /* of the daemon's own; with more they stay */
+#define SERVER_EXT_MAX 256u  /* bytes of a request's extensions */
+
 /* Buffers and credentials of one serving thread. */
 struct server_thread {
 	_Alignas(16) unsigned char arg[SERVER_ARG_MAX];
@@ -211,6 +214,9 @@ struct server_thread {
 	bool switched;
 	void *bounce;       /* FUSE_WIRE_MAX_WRITE bytes, or NULL */
 	bool masked;        /* a umask of the client's is set */
+	bool grouped;       /* a group of the client's user is set */
+	int n_groups;       /* the daemon's own; -1: they cannot be changed */
+	gid_t groups[SERVER_GROUPS_MAX];
 	bool own_cwd;       /* cwd is /proc/self/fd, this thread's only */
 };
 
@@ -223,12 +229,16 @@ struct server_req {
 	unsigned queue;
 	size_t arg_len;             /* bytes in t->arg */
 	size_t data_len;            /* of WRITE, behind the arguments */
+	size_t ext_off;             /* in the message: its extensions */
+	size_t ext_len;
 	struct server_inode *inode; /* of hdr.nodeid, where the op names one */
 	const struct iovec *out;
 	unsigned n_out;
 	const struct iovec *in;
 	unsigned n_in;
 	size_t in_len;
+	bool has_group; /* act with this one, too (the host's number) */
+	uint32_t group;
 	bool direct; /* the payload is already in @in */
 	bool covered; /* changes of the directory it is about are noticed */
 };
@@ -377,9 +387,8 @@ void server_backings_clear(struct server_session *s);
 
 /* thread.c */
 struct server_thread *server_thread_get(void); /* NULL: no memory */
-/* Act as @uid, @gid until leave; @keep_dac: the client has checked access. */
-ORIEL_MUST_CHECK int server_creds_enter(struct server_thread *t, uid_t uid,
-					gid_t gid, bool keep_dac);
+/* Act as who asks until leave; @keep_dac: the client has checked access. */
+ORIEL_MUST_CHECK int server_creds_enter(struct server_req *req, bool keep_dac);
 void server_creds_leave(struct server_thread *t);
 /* Set-uid and set-gid bits survive what follows, where we may say so. */
 void server_fsetid_raise(struct server_thread *t);

@@ -277,7 +277,7 @@ ssize_t server_op_access(struct server_req *req)
 	if ((in.mask & W_OK) && req->share->cfg.readonly &&
 	    (S_ISREG(req->inode->type) || S_ISDIR(req->inode->type)))
 		return -EROFS;
-	r = server_creds_enter(req->t, req->hdr.uid, req->hdr.gid, false);
+	r = server_creds_enter(req, false);
 	if (r)
 		return r;
 	r = faccessat(req->inode->fd, "", (int)in.mask,

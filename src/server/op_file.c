@@ -198,7 +198,7 @@ static int create_new(struct server_req *req, const char *name,
 
 	if (r)
 		return r;
-	r = server_creds_enter(req->t, req->hdr.uid, req->hdr.gid, true);
+	r = server_creds_enter(req, true);
 	if (r)
 		goto err_release;
 	mode = server_mask_enter(req, in->mode & 07777, in->umask);

@@ -68,7 +68,7 @@ static int enter(struct server_req *req)
 {
 	if (!S_ISDIR(req->inode->type))
 		return -ENOTDIR;
-	return server_creds_enter(req->t, req->hdr.uid, req->hdr.gid, true);
+	return server_creds_enter(req, true);
 }
 
 /* After a creation whose system call returned @r: the entry, or the error. */

@@ -226,7 +226,7 @@ static ssize_t reply(struct server_req *req, ssize_t payload)
 	return h.len;
 }
 
-/* Copy the arguments, without extensions (none are agreed). */
+/* Copy the arguments; the extensions stay where they are. */
 static int take_args(struct server_req *req, const struct op *op,
 		     size_t out_len)
 {
@@ -239,6 +239,8 @@ static int take_args(struct server_req *req, const struct op *op,
 	if (ext > len)
 		return -EINVAL;
 	len -= ext;
+	req->ext_off = HDR_IN + len;
+	req->ext_len = ext;
 	if (len < op->min_arg)
 		return -EINVAL;
 	if (op->flags & OP_DATA) {
@@ -451,7 +453,7 @@ static uint16_t page_shift(void)
 }
 
 static uint64_t agree(const struct server_session *s,
-		      const struct fuse_init_in *in)
+		      const struct fuse_init_in *in, bool may_group)
 {
 	const struct server_share_config *cfg = &s->share->cfg;
 	uint64_t wanted = in->flags;
@@ -465,6 +467,8 @@ static uint64_t agree(const struct server_session *s,
 	if (cfg->no_readdirplus || cfg->cache == SERVER_CACHE_NEVER)
 		offered &= ~((uint64_t)FUSE_DO_READDIRPLUS |
 			     FUSE_READDIRPLUS_AUTO);
+	if (may_group)
+		offered |= FUSE_WIRE_CREATE_SUPP_GROUP;
 	if (cfg->posix_acl)
 		offered |= FUSE_POSIX_ACL | FUSE_DONT_MASK;
 	if (!cfg->no_submounts)
@@ -537,7 +541,8 @@ ssize_t server_op_init(struct server_req *req)
 	if (req->in_len - HDR_OUT < sizeof(out))
 		return -EINVAL;
 	clear(req->s, true);
-	flags = agree(req->s, &in);
+	flags = agree(req->s, &in,
+		      req->t->can_switch && req->t->n_groups >= 0);
 	fill_init(&in, flags, &out);
 	memcpy(req->t->reply, &out, sizeof(out));
 	atomic_store_explicit(&req->s->is_oriel,

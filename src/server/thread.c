@@ -80,6 +80,8 @@ static void init_creds(struct server_thread *t)
 
 	t->uid = geteuid();
 	t->gid = getegid();
+	/* too many to put them back */
+	t->n_groups = getgroups(SERVER_GROUPS_MAX, t->groups);
 	if (caps_get(&effective, &t->permitted))
 		return;
 	t->caps = effective & ~CAP_BIT(CAP_FSETID);
@@ -110,10 +112,37 @@ struct server_thread *server_thread_get(void)
 	return t;
 }
 
+/* The system call, not setgroups(3): that is for all threads. */
+static int set_groups(int n, const gid_t *groups)
+{
+#ifdef SYS_setgroups32
+	return (int)syscall(SYS_setgroups32, n, groups);
+#else
+	return (int)syscall(SYS_setgroups, n, groups);
+#endif
+}
+
+/*
+ * Where it is not allowed (user name spaces of the unprivileged) the group does
+ * not count, as if the client had not said it.
+ */
+static void enter_group(struct server_thread *t, gid_t group)
+{
+	if (t->n_groups < 0)
+		return;
+	if (set_groups(1, &group))
+		t->n_groups = -1;
+	else
+		t->grouped = true;
+}
+
 void server_creds_leave(struct server_thread *t)
 {
 	if (!t->switched)
 		return;
+	if (t->grouped)
+		(void)set_groups(t->n_groups, t->groups);
+	t->grouped = false;
 	syscall(SYS_setfsuid, t->uid);
 	syscall(SYS_setfsgid, t->gid);
 	(void)caps_set(t, t->caps);
@@ -129,16 +158,22 @@ static bool set_fsids(uid_t uid, gid_t gid)
 	       (uid_t)syscall(SYS_setfsuid, (uid_t)-1) == uid;
 }
 
-int server_creds_enter(struct server_thread *t, uid_t uid, gid_t gid,
-		       bool keep_dac)
+int server_creds_enter(struct server_req *req, bool keep_dac)
 {
+	struct server_thread *t = req->t;
 	uint64_t keep = t->caps & CAP_BIT(CAP_DAC_OVERRIDE);
+	uid_t uid = req->hdr.uid;
+	gid_t gid = req->hdr.gid;
 
-	if (!t->can_switch || (uid == t->uid && gid == t->gid))
+	if (!t->can_switch ||
+	    (uid == t->uid && gid == t->gid && !req->has_group))
 		return 0;
-	if (uid == (uid_t)-1 || gid == (gid_t)-1)
+	if (uid == (uid_t)-1 || gid == (gid_t)-1 ||
+	    (req->has_group && req->group == (uint32_t)-1))
 		return -EINVAL;
 	t->switched = true;
+	if (req->has_group)
+		enter_group(t, req->group);
 	if (!set_fsids(uid, gid)) {
 		server_creds_leave(t);
 		return -EPERM;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * FUSE wire helpers: opcode names, and the variable parts of messages (strings
- * and directory entries). Everything read here was written by a peer: lengths
- * are compared with what is left before anything is used, by subtraction, and
- * headers are copied out because nothing in the buffer need be aligned. The
+ * FUSE wire helpers: opcode names, and the variable parts of messages (strings,
+ * extensions and directory entries). Everything read here was written by a peer:
+ * lengths are compared with what is left before anything is used, by subtraction,
+ * and headers are copied out because nothing in the buffer need be aligned. The
  * buffer itself is private memory: nobody changes it meanwhile. No state.
  */
 #include "wire/fuse.h"
@@ -114,6 +114,57 @@ static size_t dirent_bytes(bool plus, size_t namelen)
 {
 	return (size_t)align_up(dirent_header_bytes(plus) + namelen,
 				sizeof(uint64_t));
+}
+
+int fuse_next_ext(const void *buf, size_t len, size_t *pos,
+		  struct fuse_ext_view *ret)
+{
+	const unsigned char *p = (const unsigned char *)buf + *pos;
+	struct fuse_ext_header h;
+	size_t left = len - *pos;
+
+	if (!left)
+		return 0;
+	if (left < sizeof(h))
+		return -EINVAL;
+	memcpy(&h, p, sizeof(h));
+	if (h.size < sizeof(h) || h.size > left)
+		return -EINVAL;
+	ret->type = h.type;
+	ret->data = p + sizeof(h);
+	ret->len = h.size - sizeof(h);
+	/* the padding of the last one may be left out */
+	*pos += min_u64(((uint64_t)h.size + 7) & ~UINT64_C(7), left);
+	return 1;
+}
+
+int fuse_take_group(const void *buf, size_t len, uint32_t *ret)
+{
+	struct fuse_ext_view ext;
+	size_t pos = 0;
+	uint32_t id = 0;
+	uint32_t count;
+	int found = 0;
+	int r;
+
+	while ((r = fuse_next_ext(buf, len, &pos, &ext)) > 0) {
+		if (ext.type != FUSE_WIRE_EXT_GROUPS)
+			continue;
+		if (ext.len < sizeof(count))
+			return -EINVAL;
+		memcpy(&count, ext.data, sizeof(count));
+		if (!count)
+			continue;
+		if (found || count > 1 || ext.len < sizeof(count) + sizeof(id))
+			return -EINVAL;
+		memcpy(&id, ext.data + sizeof(count), sizeof(id));
+		found = 1;
+	}
+	if (r < 0)
+		return r;
+	if (found)
+		*ret = id;
+	return found;
 }
 
 int fuse_next_dirent(const void *buf, size_t len, size_t *pos, bool plus,

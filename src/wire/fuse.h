@@ -41,6 +41,7 @@
 #define FUSE_WIRE_NO_FH UINT64_MAX
 
 /* INIT flags of later versions than the kernel's header has here. */
+#define FUSE_WIRE_CREATE_SUPP_GROUP (UINT64_C(1) << 34)    /* 7.38 */
 #define FUSE_WIRE_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* 7.39 */
 #define FUSE_WIRE_PASSTHROUGH (UINT64_C(1) << 37)          /* 7.40 */
 #define FUSE_WIRE_STATX 52u                                /* 7.39 */
@@ -138,6 +139,31 @@ ORIEL_MUST_CHECK int fuse_take_string(const char *buf, size_t len, size_t *pos,
  * no '/', at most FUSE_WIRE_NAME_MAX bytes. 0, -EINVAL, or -ENAMETOOLONG.
  */
 ORIEL_MUST_CHECK int fuse_check_name(const char *name);
+
+/* Extensions of a request: of this type is a list of groups (7.38). */
+#define FUSE_WIRE_EXT_GROUPS 32u
+
+struct fuse_ext_view {
+	uint32_t type;
+	const unsigned char *data; /* into the buffer, not aligned */
+	size_t len;                /* without its header */
+};
+
+/*
+ * Decode the extension at *@pos of a request's extensions (@len bytes); *@pos
+ * moves to the next one, 8 bytes aligned. 1: decoded; 0: end; -EINVAL: shorter
+ * than its header, or longer than what is left.
+ */
+ORIEL_MUST_CHECK int fuse_next_ext(const void *buf, size_t len, size_t *pos,
+				   struct fuse_ext_view *ret);
+
+/*
+ * The supplementary group among a request's extensions; other types are passed
+ * over. 1 and *@ret; 0: there is none; -EINVAL: one of them is malformed, or
+ * says more than one group, which nobody sends.
+ */
+ORIEL_MUST_CHECK int fuse_take_group(const void *buf, size_t len,
+				     uint32_t *ret);
 
 /* One decoded entry of a READDIR or READDIRPLUS buffer. */
 struct fuse_dirent_view {

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """orield --mount --posix-acl: access lists are enforced and inherited. And the
-time of birth, which is asked for by a request of its own."""
+time of birth, which is asked for by a request of its own, and the group of a
+directory, which comes with what is made in it."""
 
 import ctypes
 import os
@@ -168,6 +169,69 @@ class NoLists(Case):
         finally:
             os.umask(old)
         self.assertEqual(os.stat(self.path("f")).st_mode & 0o7777, 0o640)
+
+
+def create_as(path, mode, groups):
+    """Make a file as USER with those groups. 0 or errno."""
+    pid = os.fork()
+    if not pid:
+        error = 255
+        try:
+            os.umask(0)
+            os.setgroups(groups)
+            os.setgid(OTHER)
+            os.setuid(USER)
+            os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+            error = 0
+        except OSError as e:
+            error = e.errno
+        finally:
+            os._exit(error)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+class Groups(Case):
+    """A user who is in the directory's group, but not with his first one."""
+    options = ()
+
+    def setUp(self):
+        if [int(n) for n in os.uname().release.split(".")[:2]] < [6, 3]:
+            self.skipTest("this kernel's FUSE does not say the group")
+        super().setUp()
+
+    def make_in(self, name, mode, *groups):
+        """Mode and group of what USER makes in a directory of GROUP."""
+        d = self.path("d")
+        if not os.path.exists(d):
+            os.mkdir(d)
+            os.chown(d, 0, GROUP)
+            os.chmod(d, 0o2770 if groups else 0o2777)
+        error = create_as(f"{d}/{name}", mode, groups)
+        if error:
+            raise OSError(error, os.strerror(error))
+        st = os.stat(self.below("d", name))
+        self.assertEqual((st.st_uid, st.st_gid), (USER, GROUP))
+        return st.st_mode & 0o7777
+
+    def test_set_gid_stays(self):
+        self.assertEqual(self.make_in("f", 0o2755, GROUP), 0o2755)
+        # and the next one does not have what that one had
+        os.chmod(self.path("d"), 0o2777)
+        self.assertEqual(self.make_in("g", 0o2755), 0o755)
+
+    def test_several_groups(self):
+        self.assertEqual(self.make_in("f", 0o2755, 1, GROUP, 2), 0o2755)
+
+
+class GroupsDecide(Groups):
+    """The host looks at the user's rights by itself."""
+    options = ("--modcaps=-dac_override",)
+
+    def test_others_may_not(self):
+        self.make_in("f", 0o644, GROUP)
+        with self.assertRaises(PermissionError):
+            self.make_in("g", 0o644)
+        self.assertFalse(os.path.exists(self.below("d", "g")))
 
 
 class Birth(Case):

@@ -107,6 +107,64 @@ static void headers_that_lie(void **state)
 	rig_stop(&r);
 }
 
+struct mkdir_ext {
+	struct fuse_in_header h;
+	struct fuse_mkdir_in in;
+	char name[8];
+	uint32_t ext[80];
+};
+
+static int mkdir_with(struct rig *r, struct mkdir_ext *m, size_t ext_len)
+{
+	struct { struct fuse_out_header h; struct fuse_entry_out e; } o;
+
+	m->h.total_extlen = (uint16_t)(ext_len / 8);
+	m->h.len = (uint32_t)(offsetof(struct mkdir_ext, ext) + ext_len);
+	assert_true(raw(r, m, m->h.len, &o, sizeof(o)) > 0);
+	return o.h.error;
+}
+
+/* A list of groups that is none: nothing is made. */
+static void extensions_that_lie(void **state)
+{
+	const uint32_t good[] = { 16, FUSE_WIRE_EXT_GROUPS, 1, getegid() };
+	struct mkdir_ext m = {
+		.h = { .opcode = FUSE_MKDIR, .nodeid = 1,
+		       .uid = geteuid(), .gid = getegid() },
+		.in = { .mode = 0755 }, .name = "dir",
+	};
+	struct fuse_init_out io;
+	struct rig r;
+
+	rig_start(&r, NULL);
+	io = rig_init(&r);
+	if (!(io.flags2 & (FUSE_WIRE_CREATE_SUPP_GROUP >> 32))) {
+		rig_stop(&r); /* only who may act as others agrees to it */
+		skip();
+	}
+	memcpy(m.ext, good, sizeof(good));
+	m.ext[0] = 17;
+	assert_int_equal(mkdir_with(&r, &m, 16), -EINVAL);
+	m.ext[0] = 16;
+	m.ext[2] = UINT32_MAX;
+	assert_int_equal(mkdir_with(&r, &m, 16), -EINVAL);
+	m.ext[2] = 1;
+	m.ext[3] = UINT32_MAX; /* nobody's number */
+	assert_int_equal(mkdir_with(&r, &m, 16), -EINVAL);
+	memcpy(m.ext, good, sizeof(good));
+	m.ext[4] = sizeof(m.ext) - 16;
+	assert_int_equal(mkdir_with(&r, &m, sizeof(m.ext)), -E2BIG);
+	assert_int_equal(rig_lookup(&r, 1, "dir", NULL), -ENOENT);
+	assert_int_equal(mkdir_with(&r, &m, 16), 0);
+	assert_int_equal(rig_lookup(&r, 1, "dir", NULL), 0);
+	/* of a client that did not agree they are nothing */
+	rig_init_flags(&r, FUSE_INIT_EXT);
+	m.ext[0] = 17;
+	strcpy(m.name, "dir2");
+	assert_int_equal(mkdir_with(&r, &m, 16), 0);
+	rig_stop(&r);
+}
+
 /* WRITE that says it brings more than it does. */
 static void short_write(void **state)
 {
@@ -302,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_length_of_every_request),
 		cmocka_unit_test(headers_that_lie),
+		cmocka_unit_test(extensions_that_lie),
 		cmocka_unit_test(short_write),
 		cmocka_unit_test(names_are_names),
 		cmocka_unit_test(special_files_stay_closed),

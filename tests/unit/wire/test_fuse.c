@@ -30,6 +30,59 @@ static void test_opcode_names(void **state)
 	assert_string_equal(fuse_opcode_name(UINT32_MAX), "unknown");
 }
 
+/* Words as a peer sends them; the length in bytes. */
+static int group_of(const uint32_t *words, size_t len, uint32_t *ret)
+{
+	unsigned char *p = malloc(len); /* exactly so long, for the sanitizer */
+	int r;
+
+	assert_non_null(p);
+	memcpy(p, words, len);
+	r = fuse_take_group(p, len, ret);
+	free(p);
+	return r;
+}
+
+static void test_take_group(void **state)
+{
+	const uint32_t one[] = { 16, FUSE_WIRE_EXT_GROUPS, 1, 77 };
+	const uint32_t none[] = { 12, FUSE_WIRE_EXT_GROUPS, 0, 0 };
+	const uint32_t many[] = { 24, FUSE_WIRE_EXT_GROUPS, 2, 77, 78, 0 };
+	const uint32_t most[] = { 16, FUSE_WIRE_EXT_GROUPS, UINT32_MAX, 77 };
+	const uint32_t cut[] = { 12, FUSE_WIRE_EXT_GROUPS, 1, 77 };
+	const uint32_t empty[] = { 8, FUSE_WIRE_EXT_GROUPS };
+	const uint32_t twice[] = { 16, FUSE_WIRE_EXT_GROUPS, 1, 77,
+				   16, FUSE_WIRE_EXT_GROUPS, 1, 77 };
+	const uint32_t after[] = { 13, 1, 0, 0, 8, UINT32_MAX,
+				   16, FUSE_WIRE_EXT_GROUPS, 1, 78 };
+	uint32_t sizes[] = { 0, FUSE_WIRE_EXT_GROUPS, 1, 77 };
+	static const uint32_t bad[] = { 0, 1, 7, 17, 24, UINT32_MAX - 7,
+					UINT32_MAX };
+	uint32_t id = 5;
+	size_t i;
+
+	assert_int_equal(group_of(one, sizeof(one), &id), 1);
+	assert_int_equal(id, 77);
+	assert_int_equal(group_of(after, sizeof(after), &id), 1);
+	assert_int_equal(id, 78);
+	assert_int_equal(fuse_take_group(one, 0, &id), 0);
+	assert_int_equal(group_of(none, sizeof(none), &id), 0);
+	/* the padding left out */
+	assert_int_equal(group_of(none, 12, &id), 0);
+	assert_int_equal(group_of(many, sizeof(many), &id), -EINVAL);
+	assert_int_equal(group_of(most, sizeof(most), &id), -EINVAL);
+	assert_int_equal(group_of(cut, sizeof(cut), &id), -EINVAL);
+	assert_int_equal(group_of(empty, sizeof(empty), &id), -EINVAL);
+	assert_int_equal(group_of(twice, sizeof(twice), &id), -EINVAL);
+	for (i = 0; i < ARRAY_LEN(bad); i++) {
+		sizes[0] = bad[i];
+		assert_int_equal(group_of(sizes, sizeof(sizes), &id), -EINVAL);
+	}
+	for (i = 1; i < sizeof(one); i++)
+		assert_int_equal(group_of(one, i, &id), -EINVAL);
+	assert_int_equal(id, 78);
+}
+
 static void test_take_string(void **state)
 {
 	static const char buf[] = { 'a', 'b', 0, 0, 'c', 'd' };
@@ -257,6 +310,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_opcode_names),
+		cmocka_unit_test(test_take_group),
 		cmocka_unit_test(test_take_string),
 		cmocka_unit_test(test_check_name),
 		cmocka_unit_test(test_dirents),
