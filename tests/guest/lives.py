@@ -2,6 +2,8 @@
 """Guests that come and go at one daemon, which keeps listening; and guests of
 several shares at one."""
 import os
+import random
+import re
 import time
 
 import share as shares
@@ -77,6 +79,12 @@ def lives(machine):
     return scenario
 
 
+def sandbox():
+    """In one the leak check of ASan cannot work."""
+    return ['--sandbox=none'] if \
+        os.environ.get('ORIEL_TEST_SECCOMP') == 'none' else []
+
+
 def several(place):
     """Two shares of one daemon; a QEMU guest and two UML guests, which learn
     the tag from the daemon. What is written to one is not in the other, and
@@ -85,10 +93,8 @@ def several(place):
     os.mkdir(other)
     with open(other + '/only-here', 'w') as f:
         f.write('other\n')
-    sandbox = ['--sandbox=none'] if \
-        os.environ.get('ORIEL_TEST_SECCOMP') == 'none' else []
     place.daemon = daemons.Daemon('orield', {
-        'first': place.share, 'second': other + ',cache=never'}, *sandbox)
+        'first': place.share, 'second': other + ',cache=never'}, *sandbox())
     sockets = place.daemon.sockets
     first = place.boot('qemu', socket=sockets['first'])
     first.mount()
@@ -115,3 +121,48 @@ def several(place):
     again = place.boot('qemu', socket=sockets['first'])
     again.mount()
     reads(place, again)
+
+
+def dax_several(place):
+    """A window for the guests of two shares at once, by one broker; and none
+    on a share that cannot be changed."""
+    other = place.share + '-other'
+    frozen = place.share + '-frozen'
+    same = {}
+    for path in place.share, other, frozen:
+        os.makedirs(path, exist_ok=True)
+        same[path] = random.Random(path).randbytes(5 << 20)
+        with open(path + '/same', 'wb') as f:
+            f.write(same[path])
+    place.daemon = daemons.Daemon('orield', {
+        'first': place.share, 'second': other, 'third': frozen + ',readonly'},
+        '--guest-dax=auto', '--guest-window=256M', '--request-queues=1',
+        *sandbox())
+    while 'sharing' not in place.daemon.log() and place.daemon.alive():
+        time.sleep(0.05)
+    if 'DAX for guests: a window' not in place.daemon.log():
+        daemons.skip(place.daemon.log())
+    guests = {}
+    for tag, path in ('first', place.share), ('second', other):
+        guest = place.boot('dax', socket=place.daemon.sockets[tag])
+        guest.mount('dax=always', tag=tag)
+        guests[path] = guest
+    for path, guest in guests.items():
+        said = guest.run('sha256sum same')
+        assert said[-1].split()[0] == shares.sha256(same[path]), path
+    guests[other].run('echo second | dd of=same conv=notrunc 2>/dev/null '
+                      '&& sync')
+    assert shares.read(other + '/same')[:7] == b'second\n'
+    assert shares.read(place.share + '/same') == same[place.share]
+    said = guests[place.share].run('sha256sum same')
+    assert said[-1].split()[0] == shares.sha256(same[place.share])
+    place.report()
+    log = place.daemon.log()
+    for tag in 'first', 'second':
+        line = re.findall(f': {tag}: operations:(.*)', log)[-1]
+        assert 'SETUPMAPPING=' in line and ' READ=' not in line, line
+    guest = place.boot('plain', socket=place.daemon.sockets['third'])
+    guest.mount()
+    said = guest.run('sha256sum same')
+    assert said[-1].split()[0] == shares.sha256(same[frozen])
+    assert guest.fails('echo x >new')

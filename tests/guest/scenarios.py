@@ -165,6 +165,7 @@ BY_NAME = {
     'lives': lives.lives('qemu'),
     'lives-uml': lives.lives('uml'),
     'shares': lives.several,
+    'dax-shares': lives.dax_several,
     'locks': together.locks,
     'programs': together.programs('plain', '', window=False),
     'dax-programs': together.programs('dax', 'dax=always', window=True),

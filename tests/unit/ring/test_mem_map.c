@@ -170,6 +170,50 @@ static void test_overlaps(void **state)
 	mem_map_unref(m);
 }
 
+/* Each limit by itself; what was refused is not counted. */
+static void test_quota(void **state)
+{
+	struct mem_quota q = { .max_regions = 3, .max_bytes = 10 * PAGE };
+
+	(void)state;
+	assert_int_equal(mem_quota_take(&q, 11 * PAGE), -ENOSPC);
+	assert_int_equal(mem_quota_take(&q, UINT64_MAX), -ENOSPC);
+	assert_int_equal(mem_quota_take(&q, 8 * PAGE), 0);
+	assert_int_equal(mem_quota_take(&q, 3 * PAGE), -ENOSPC);
+	assert_int_equal(mem_quota_take(&q, PAGE), 0);
+	assert_int_equal(mem_quota_take(&q, PAGE), 0);
+	assert_int_equal(mem_quota_take(&q, 0), -ENOSPC);
+	mem_quota_give_back(&q, PAGE);
+	assert_int_equal(mem_quota_take(&q, 2 * PAGE), -ENOSPC);
+	assert_int_equal(mem_quota_take(&q, PAGE), 0);
+	assert_int_equal(q.regions, 3);
+	assert_int_equal(q.bytes, 10 * PAGE);
+}
+
+/* A region gives back what it took when the last map with it goes. */
+static void test_quota_of_regions(void **state)
+{
+	struct mem_quota q = { .max_regions = 2, .max_bytes = 4 * PAGE };
+	struct mem_map *m, *n;
+
+	(void)state;
+	assert_int_equal(mem_quota_take(&q, 2 * PAGE), 0);
+	assert_int_equal(mem_quota_take(&q, 2 * PAGE), 0);
+	assert_int_equal(mem_map_new(NULL, 2, &m), 0);
+	append(m, 0x10000, 0x10000, 2 * PAGE);
+	append(m, 0x20000, 0x20000, 2 * PAGE);
+	m->regions[0].quota = m->regions[1].quota = &q;
+	assert_int_equal(mem_map_new(m, 0, &n), 0);
+	mem_map_unref(m);
+	assert_int_equal(q.regions, 2);
+	mem_map_remove(n, 0);
+	assert_int_equal(q.regions, 1);
+	assert_int_equal(q.bytes, 2 * PAGE);
+	mem_map_unref(n);
+	assert_int_equal(q.regions, 0);
+	assert_int_equal(q.bytes, 0);
+}
+
 static void test_too_many(void **state)
 {
 	struct mem_map *m, *n = NULL;
@@ -370,6 +414,8 @@ int main(void)
 		cmocka_unit_test(test_maps_the_file),
 		cmocka_unit_test(test_translate),
 		cmocka_unit_test(test_overlaps),
+		cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_quota_of_regions),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_shared_regions),
 		cmocka_unit_test(test_foreign_memory),
