@@ -175,7 +175,7 @@ static void unknown_requests(void **state)
 {
 	static const uint32_t ops[] = {
 		0, 7, 19, FUSE_GETLK, FUSE_SETLK, FUSE_SETLKW, FUSE_BMAP,
-		FUSE_IOCTL, FUSE_POLL, FUSE_NOTIFY_REPLY, 53, 64, 4096,
+		FUSE_IOCTL, FUSE_POLL, FUSE_NOTIFY_REPLY, 54, 64, 4096,
 		UINT32_MAX,
 	};
 	char arg[64] = { 0 };
