@@ -27,7 +27,7 @@ static const struct {
 static const char *const of_a_share[] = {
 	"shared-dir", "socket-path", "socket-group", "fd", "tag", "readonly",
 	"max-clients", "translate-uid", "translate-gid", "window",
-	"request-queues", "poll-us",
+	"request-queues", "poll-us", "thread-pool-size", "notify",
 };
 static const char *const groups_of_a_share[] = {
 	"Caching", "What the file system offers",

@@ -188,7 +188,7 @@ static bool add_mark(struct server_watch *w, struct watch_node *n)
 	pthread_mutex_lock(&w->mark_lock);
 	if (!atomic_load_explicit(&n->marked, memory_order_relaxed)) {
 		if (atomic_load_explicit(&w->n_marks, memory_order_relaxed) >=
-		    MARKS_MAX)
+		    MARKS_MAX / w->share->cfg.n_shares)
 			r = -ENOSPC;
 		if (!r)
 			r = mark(w, n->ino, FAN_MARK_ADD);
