@@ -6,6 +6,8 @@
  */
 #include "fixture.h"
 
+#include "support/fanotify.h"
+
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -347,6 +349,10 @@ int main(void)
 		cmocka_unit_test(test_stress),
 	};
 
+	/* where scratch directories are made */
+	if (!has_fanotify(getenv("ORIEL_TEST_DIR") ? getenv("ORIEL_TEST_DIR") :
+						      "/var/tmp"))
+		return 77;
 	support_watch(100);
 	return cmocka_run_group_tests_name("client-watch", tests,
 					   fixture_setup, fixture_teardown);

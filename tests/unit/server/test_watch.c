@@ -4,6 +4,7 @@
  * that come later are waited for without a limit of time but the test's own.
  */
 #include "rig.h"
+#include "../../support/fanotify.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -284,5 +285,8 @@ int main(void)
 		cmocka_unit_test(test_overflow),
 	};
 
+	if (!has_fanotify(getenv("ORIEL_TEST_DIR") ? getenv("ORIEL_TEST_DIR") :
+						      "/var/tmp"))
+		return 77;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
