@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -538,6 +539,32 @@ def users_of_all():
             s.close()
 
 
+def watched_in_its_own():
+    """What others change in a share is told to those who watch it, also where
+    it is a mount that is attached nowhere; not what changes in another."""
+    oriel = os.path.join(os.environ['ORIEL_BUILD'], 'bin/oriel')
+    boxed = os.environ.get('ORIEL_TEST_SECCOMP') != 'none'
+    with Shares(sandbox='auto' if boxed else 'none') as d:
+        d.serves('red')
+        with running([oriel, 'watch', d.socket('red') + ':/'],
+                     stdout=subprocess.PIPE, stderr=subprocess.PIPE) as w:
+            # Nobody tells when the watch is set: change until it is told.
+            n = 0
+            while not select.select([w.stdout, w.stderr], [], [], 0.2)[0]:
+                assert n < 300, 'nothing was told'
+                d.make('green', f'green{n}', b'x')
+                d.make('red', f'red{n}', b'x')
+                n += 1
+            w.terminate()
+            said, complaint = w.communicate(timeout=60)
+            if not said and (b'not supported' in complaint or
+                             b'not implemented' in complaint):
+                print('  no watches here')
+                return
+            assert b'red' in said.split(b'/')[-1], (said, complaint)
+            assert b'/green' not in said, said
+
+
 def qemu_arguments():
     d = Shares()
     r = subprocess.run([*d.argv, '--print-qemu-args'], capture_output=True,
@@ -668,7 +695,8 @@ def waits_are_divided():
 CASES = [each_its_own, never_the_other, locked_in, submounts_come_along,
          refusals, one_of_them, files_of_each, what_is_said,
          sockets_of_systemd, units, command_line, sockets_nobody_serves,
-         qemu_arguments, as_an_ordinary_user, users_of_all,
+         watched_in_its_own, qemu_arguments, as_an_ordinary_user,
+         users_of_all,
          the_next_at_once, descriptors_are_divided,
          crowd_at_one, no_descriptors_for_a_crowd, descriptors_of_a_client,
          regions_are_divided, waits_are_divided]
