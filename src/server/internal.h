@@ -70,9 +70,17 @@ enum server_dax_kind {
 };
 
 /* A descriptor open for I/O that mappings share. Under inode->dax_lock. */
+/* What a session has had opened for mappings, which may outlive it in those of
+ * others: counted, and goes with its last descriptor. */
+struct server_tally {
+	_Atomic unsigned refs;
+	_Atomic uint64_t fds;
+};
+
 struct server_dax_fd {
 	int fd; /* valid while users > 0 */
 	unsigned users;
+	struct server_tally *payer; /* whose part of the descriptors it is of */
 };
 
 struct server_inode {
@@ -126,7 +134,7 @@ struct server_share {
 	struct server_share_config cfg; /* with descriptors of our own */
 	struct server_inode *root;
 	uint64_t fd_limit;
-	uint64_t session_limit; /* nodes, handles, owners of locks of a session */
+	uint64_t session_limit; /* of a session: server_quota_locked() */
 	_Atomic uint64_t next_nodeid;
 	pthread_mutex_t watch_lock; /* while it is started */
 	_Atomic(struct server_watch *) watch; /* NULL: not, or not possible */
@@ -186,6 +194,7 @@ struct server_session {
 	uint64_t next_fh;
 	pthread_mutex_t map_lock;
 	struct itree maps;
+	struct server_tally *tally;
 	pthread_mutex_t lock_lock;    /* the rest; see op_lock.c */
 	pthread_cond_t wait_ended;
 	struct list lock_owners;
@@ -255,7 +264,8 @@ unsigned server_iov_slice(const struct iovec *iov, unsigned n, size_t off,
 
 /* share.c: 0, or -EMFILE */
 ORIEL_MUST_CHECK int server_fd_reserve(struct server_share *sh);
-/* May @s have one more node, handle or owner of locks? 0 or -EMFILE; s->lock is held. */
+/* May @s have one more node, handle, owner of locks or mapped file? 0 or
+ * -EMFILE; s->lock is held. */
 ORIEL_MUST_CHECK int server_quota_locked(const struct server_session *s);
 void server_fd_release(struct server_share *sh); /* one reservation */
 void server_fd_drop(struct server_share *sh, int fd); /* close and release */
@@ -411,7 +421,9 @@ ORIEL_MUST_CHECK int server_map_setup(struct server_session *s,
 ORIEL_MUST_CHECK int server_map_remove(struct server_session *s, uint64_t off,
 				       uint64_t len);
 /* Forget all; @tell the front end (false: it has dropped them itself). */
+ORIEL_MUST_CHECK int server_maps_init(struct server_session *s);
 void server_maps_clear(struct server_session *s, bool tell);
+void server_maps_done(struct server_session *s);
 bool server_has_window(const struct server_session *s);
 
 /* op_lock.c */

@@ -70,7 +70,52 @@ static int dax_fd_open(struct server_share *sh, struct server_inode *ino,
 	return stand_in;
 }
 
-static int dax_fd_get(struct server_share *sh, struct server_inode *ino,
+static void tally_put(struct server_tally *t)
+{
+	/* acq_rel: whoever frees it sees that the others are done */
+	if (atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1)
+		free(t);
+}
+
+/* One descriptor more for @s to pay: 0 or -EMFILE. */
+static int tally_add(struct server_session *s)
+{
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = server_quota_locked(s);
+	if (!r) {
+		atomic_fetch_add_explicit(&s->tally->fds, 1,
+					  memory_order_relaxed);
+		atomic_fetch_add_explicit(&s->tally->refs, 1,
+					  memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+static void tally_sub(struct server_tally *t)
+{
+	atomic_fetch_sub_explicit(&t->fds, 1, memory_order_relaxed);
+	tally_put(t);
+}
+
+static int dax_fd_first(struct server_session *s, struct server_inode *ino,
+			enum server_dax_kind kind)
+{
+	int fd = tally_add(s);
+
+	if (fd)
+		return fd;
+	fd = dax_fd_open(s->share, ino, kind);
+	if (fd < 0)
+		tally_sub(s->tally);
+	else
+		ino->dax[kind].payer = s->tally;
+	return fd;
+}
+
+static int dax_fd_get(struct server_session *s, struct server_inode *ino,
 		      enum server_dax_kind kind)
 {
 	struct server_dax_fd *d = &ino->dax[kind];
@@ -79,7 +124,7 @@ static int dax_fd_get(struct server_share *sh, struct server_inode *ino,
 	pthread_mutex_lock(&ino->dax_lock);
 	fd = d->fd;
 	if (!d->users)
-		fd = dax_fd_open(sh, ino, kind);
+		fd = dax_fd_first(s, ino, kind);
 	if (fd >= 0) {
 		d->fd = fd;
 		d->users++;
@@ -94,8 +139,10 @@ static void dax_fd_put(struct server_share *sh, struct server_inode *ino,
 	struct server_dax_fd *d = &ino->dax[kind];
 
 	pthread_mutex_lock(&ino->dax_lock);
-	if (--d->users == 0)
+	if (--d->users == 0) {
 		server_fd_drop(sh, d->fd);
+		tally_sub(d->payer);
+	}
 	pthread_mutex_unlock(&ino->dax_lock);
 }
 
@@ -113,7 +160,7 @@ static int dax_fd_of(const struct server_mapping *m)
 /* --------------------------------------------------------------- mappings */
 
 /* Holds @ino and a descriptor; not in the tree yet. */
-static int mapping_new(struct server_share *sh, struct server_inode *ino,
+static int mapping_new(struct server_session *s, struct server_inode *ino,
 		       enum server_dax_kind kind,
 		       struct server_mapping **ret)
 {
@@ -122,7 +169,7 @@ static int mapping_new(struct server_share *sh, struct server_inode *ino,
 
 	if (!m)
 		return -ENOMEM;
-	fd = dax_fd_get(sh, ino, kind);
+	fd = dax_fd_get(s, ino, kind);
 	if (fd < 0) {
 		free(m);
 		return fd;
@@ -195,7 +242,7 @@ static int cut_locked(struct server_session *s, struct server_mapping *m,
 	int r2 = 0;
 
 	if (m_last > last) {
-		r = mapping_new(s->share, m->inode, m->kind, &tail);
+		r = mapping_new(s, m->inode, m->kind, &tail);
 		if (r)
 			return r;
 		tail->file_off = m->file_off;
@@ -286,9 +333,9 @@ static int new_for_guest(struct server_session *s, struct server_inode *ino,
 	int r = -EROFS;
 
 	if (!s->share->cfg.readonly)
-		r = mapping_new(s->share, ino, SERVER_DAX_GUEST_WRITE, ret);
+		r = mapping_new(s, ino, SERVER_DAX_GUEST_WRITE, ret);
 	if (r && only_readable(r) && !writes)
-		r = mapping_new(s->share, ino, SERVER_DAX_GUEST_READ, ret);
+		r = mapping_new(s, ino, SERVER_DAX_GUEST_READ, ret);
 	return r;
 }
 
@@ -355,7 +402,7 @@ int server_map_setup(struct server_session *s, struct server_inode *ino,
 	if (guest)
 		r = new_for_guest(s, ino, writes, &m);
 	else
-		r = mapping_new(s->share, ino, writes ? SERVER_DAX_WRITE :
+		r = mapping_new(s, ino, writes ? SERVER_DAX_WRITE :
 							SERVER_DAX_READ, &m);
 	if (!r && writes) {
 		r = clear_privileges(s->share, ino);
@@ -433,4 +480,21 @@ void server_maps_clear(struct server_session *s, bool tell)
 		mapping_free(s->share, m);
 	}
 	pthread_mutex_unlock(&s->map_lock);
+}
+
+int server_maps_init(struct server_session *s)
+{
+	s->tally = calloc(1, sizeof(*s->tally));
+	if (!s->tally)
+		return -ENOMEM;
+	atomic_init(&s->tally->refs, 1);
+	pthread_mutex_init(&s->map_lock, NULL);
+	itree_init(&s->maps);
+	return 0;
+}
+
+void server_maps_done(struct server_session *s)
+{
+	tally_put(s->tally);
+	pthread_mutex_destroy(&s->map_lock);
 }

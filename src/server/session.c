@@ -359,6 +359,9 @@ int server_session_new(struct server_share *sh,
 	r = hash_table_init(&s->backings);
 	if (r)
 		goto err_handles;
+	r = server_maps_init(s);
+	if (r)
+		goto err_backings;
 	list_init(&s->idle);
 	pthread_mutex_init(&s->backing_lock, NULL);
 	if (cfg)
@@ -366,8 +369,6 @@ int server_session_new(struct server_share *sh,
 	s->share = sh;
 	server_share_ref(sh);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_mutex_init(&s->map_lock, NULL);
-	itree_init(&s->maps);
 	server_locks_init(s);
 	server_subs_init(s);
 	atomic_fetch_add_explicit(&sh->n.sessions, 1, memory_order_relaxed);
@@ -375,6 +376,8 @@ int server_session_new(struct server_share *sh,
 	*ret = s;
 	return 0;
 
+err_backings:
+	hash_table_done(&s->backings);
 err_handles:
 	hash_table_done(&s->handles);
 err_nodes:
@@ -430,7 +433,7 @@ void server_session_free(struct server_session *s)
 	pthread_mutex_destroy(&s->backing_lock);
 	server_locks_done(s);
 	server_subs_done(s);
-	pthread_mutex_destroy(&s->map_lock);
+	server_maps_done(s);
 	pthread_mutex_destroy(&s->lock);
 	atomic_fetch_sub_explicit(&s->share->n.sessions, 1,
 				  memory_order_relaxed);

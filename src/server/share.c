@@ -35,7 +35,8 @@ static uint64_t fd_limit(unsigned n_shares)
 int server_quota_locked(const struct server_session *s)
 {
 	uint64_t n = s->handles.count +
-		     atomic_load_explicit(&s->n_owners, memory_order_relaxed);
+		     atomic_load_explicit(&s->n_owners, memory_order_relaxed) +
+		     atomic_load_explicit(&s->tally->fds, memory_order_relaxed);
 
 	if (!s->share->mounts)
 		n += s->nodes.count;

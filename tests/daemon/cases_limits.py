@@ -101,6 +101,40 @@ def hog_of_locks():
         other.close()
 
 
+def hog_of_mappings():
+    """Each file that is mapped has descriptors of its own here, which count
+    for who mapped it first, and until the last has unmapped it."""
+    with Rig('--rlimit-nofile=600') as rig:
+        names = [f'file{i}' for i in range(250)]
+        for name in names:
+            rig.make(name, b'x' * 4096)
+        hog, other = rig.session(), rig.session()
+        if not hog.window:
+            return
+        nodes = [hog.lookup(fuse.ROOT, n).nodeid for n in names]
+        mapped = 0
+        while mapped < len(nodes) and not (error := number_of(
+                hog.setupmapping, nodes[mapped], 0, RANGE, mapped * RANGE)):
+            mapped += 1
+        assert error == errno.EMFILE and 50 < mapped < 120, (error, mapped)
+        theirs = [other.lookup(fuse.ROOT, n).nodeid for n in names[:20]]
+        handles = [other.open(n) for n in theirs]
+        for i, n in enumerate(theirs):
+            other.setupmapping(n, 0, RANGE, i * RANGE)
+        # Those it gives back it can have again, but for what others map, too.
+        hog.removemapping(nodes[0], [(i * RANGE, RANGE)
+                                     for i in range(mapped)])
+        again = 0
+        while again < len(nodes) and not number_of(
+                hog.setupmapping, nodes[again], 0, RANGE, again * RANGE):
+            again += 1
+        assert mapped - 25 <= again <= mapped, (again, mapped)
+        hog.close()
+        for fh, n in zip(handles, theirs):
+            assert other.read(n, fh, 0, 1) == b'x'
+        other.close()
+
+
 def all_hogs():
     """Several together get everything, but the daemon stays reachable and
     those who have something keep it."""
@@ -358,7 +392,7 @@ def many_idle():
             d.mem.close()
 
 
-CASES = [one_hog, hog_of_locks, all_hogs, growth, growth_by_handle,
+CASES = [one_hog, hog_of_locks, hog_of_mappings, all_hogs, growth, growth_by_handle,
          more_connections_than_descriptors,
          call_that_blocks, kick_that_blocks, lease_holds_one_file,
          lease_and_sigterm, channel_never_answered, many_idle]
