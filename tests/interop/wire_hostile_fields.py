@@ -16,7 +16,7 @@ from wire_fuse import NO_HANDLE, FuseError
 
 INTERRUPT, GETLK, SETLK, SETLKW, ACCESS, BMAP, IOCTL, POLL = \
     36, 31, 32, 33, 34, 37, 39, 40
-STATX, SETUP = 52, fuse.SETUPMAPPING
+STATX, COPY_64, SETUP = 52, 53, fuse.SETUPMAPPING
 RANGE = 2 << 20
 F_LOCKS = (1, 10)   # POSIX, flock: INIT flags
 EVIL = {'I': (0, 1, 7, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff),
@@ -90,6 +90,7 @@ class Templates:
             (fuse.FALLOCATE, n, q(fh, 0, 100) + i(0, 0), b'', 0),
             (fuse.LSEEK, n, q(fh, 0) + i(3, 0), b'', 8),
             (fuse.COPY_FILE_RANGE, n, q(fh, 0, n, fh, 50_000, 10, 0), b'', 8),
+            (COPY_64, n, q(fh, 0, n, fh, 50_000, 10, 0), b'', 8),
             (fuse.SYNCFS, root, q(0), b'', 0),
             (fuse.TMPFILE, root, i(2, 0o644, 0, 0), b'', 144),
             (STATX, n, i(1, 0) + q(fh) + i(0, 0xfff), b'', 288)]
