@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the process is left with: capabilities, and users of a name space."""
+import ctypes
 import os
 import shutil
 import subprocess
@@ -35,6 +36,44 @@ def capabilities():
             for which in 'CapEff', 'CapPrm':
                 got = int(status(rig.daemon.process)[which], 16)
                 assert got == want & mine, (words, which, hex(got))
+
+
+READ_SEARCH = 2  # CAP_DAC_READ_SEARCH, which opens files by handle
+
+
+def without_read_search():
+    """In the child: what it executes cannot have the capability."""
+    if ctypes.CDLL(None).prctl(24, READ_SEARCH, 0, 0, 0):
+        raise OSError('PR_CAPBSET_DROP')
+
+
+def right_to_open_by_handle():
+    """It is kept for --inode-file-handles only; without it mandatory does not
+    start, and prefer says so and serves."""
+    with open('/proc/self/status') as f:
+        mine = next(int(line.split()[1], 16) for line in f
+                    if line.startswith('CapEff'))
+    if os.getuid() or not mine >> READ_SEARCH & 1:
+        print('  only root has it')
+        return
+    for words, want in ((), 0), (('--inode-file-handles=prefer',), 1):
+        with Rig(*words) as rig:
+            got = int(status(rig.daemon.process)['CapEff'], 16)
+            assert got >> READ_SEARCH & 1 == want, (words, hex(got))
+    how = dict(preexec_fn=without_read_search)
+    with Rig('--inode-file-handles=prefer', how=how) as rig:
+        assert 'no CAP_DAC_READ_SEARCH' in rig.daemon.log(), rig.daemon.log()
+        s = rig.session()
+        assert s.lookup(fuse.ROOT, 'witness').attr.size == 7
+        s.close()
+    with Place() as p:
+        r = subprocess.run(command(
+            '--shared-dir=' + p.share, '--socket-path=' + p.socket,
+            '--inode-file-handles=mandatory'), capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, timeout=60, **how)
+        assert r.returncode == 1, r
+        assert 'mandatory takes CAP_DAC_READ_SEARCH' in r.stderr, r
+        assert not os.path.exists(p.socket)
 
 
 def maps_of_users_who_are_not_root():
@@ -117,4 +156,5 @@ def maps_by_newuidmap():
             s.close()
 
 
-CASES = [capabilities, maps_of_users_who_are_not_root, maps_by_newuidmap]
+CASES = [capabilities, right_to_open_by_handle,
+         maps_of_users_who_are_not_root, maps_by_newuidmap]
