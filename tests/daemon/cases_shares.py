@@ -180,7 +180,10 @@ def locked_in():
         found = set()
         for fd in os.listdir(proc + '/fd'):
             path = f'{proc}/fd/{fd}'
-            tag = tops.get(os.stat(path).st_ino)
+            try:
+                tag = tops.get(os.stat(path).st_ino)
+            except FileNotFoundError:
+                continue  # closed meanwhile
             if not tag or tag not in os.listdir(path):
                 continue
             found.add(tag)
