@@ -131,6 +131,10 @@ int option_check_share(struct orield_options *opt, struct orield_error *err)
 		return orield_fail(err, -EINVAL, "--posix-acl keeps access lists"
 				   " as extended attributes: not with"
 				   " --no-xattr");
+	if (opt->security_label && !opt->xattr)
+		return orield_fail(err, -EINVAL, "--security-label keeps labels"
+				   " as extended attributes: not with"
+				   " --no-xattr");
 	if (opt->posix_acl &&
 	    (!server_ids_empty(&opt->uids) || !server_ids_empty(&opt->gids)))
 		return orield_fail(err, -EINVAL, "--posix-acl: the users in"

@@ -79,7 +79,9 @@ const struct option_row option_rows[] = {
 	{ "announce-submounts", NO_FLAG(no_submounts),
 	  "what is mounted below the share has a device of its own (default)" },
 	{ "no-announce-submounts", FLAG(no_submounts), "it has not" },
-	{ "no-security-label", NOTHING, "accepted: it is so anyway" },
+	{ "security-label", FLAG(security_label),
+	  "new files get the security label that the client sends" },
+	{ "no-security-label", NO_FLAG(security_label), "they do not (default)" },
 
 	{ "translate-uid", SET("TYPE:FROM:TO:COUNT", option_set_translate_uid),
 	  "the client's user FROM is our TO; types: map (both ways), guest,"
@@ -154,7 +156,6 @@ static const struct {
 	const char *name;
 	const char *instead;
 } refused[] = {
-	{ "security-label", "files get the label the host gives them" },
 	{ "migration-mode", "guests cannot be migrated with a share; detach"
 	  " it before" },
 	{ "migration-on-error", "guests cannot be migrated with a share" },

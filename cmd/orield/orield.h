@@ -81,6 +81,7 @@ struct orield_options {
 	bool readonly;
 	bool xattr;
 	bool posix_acl;
+	bool security_label;
 	bool no_submounts;
 	bool passthrough;
 	bool notify;

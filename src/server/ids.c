@@ -135,25 +135,37 @@ static bool is_creation(uint32_t opcode)
  * The one group of the client's user, besides its own, that matters: that of
  * the directory. A client says its users' numbers as it likes, here, too.
  */
-static int group_of_creation(struct server_req *req)
+static int take_group(struct server_req *req)
 {
-	unsigned char ext[SERVER_EXT_MAX];
-	uint64_t agreed = atomic_load_explicit(&req->s->flags,
-					       memory_order_relaxed);
 	uint32_t group;
-	int r;
+	int r = fuse_take_group(req->t->ext, req->ext_len, &group);
 
-	if (!req->ext_len || !(agreed & FUSE_WIRE_CREATE_SUPP_GROUP))
-		return 0;
-	if (req->ext_len > sizeof(ext))
-		return -E2BIG;
-	server_iov_read(req->out, req->n_out, req->ext_off, ext, req->ext_len);
-	r = fuse_take_group(ext, req->ext_len, &group);
 	if (r <= 0)
 		return r;
 	r = server_id_to_host(&req->share->cfg.gids, group, &req->group);
 	req->has_group = !r;
 	return r;
+}
+
+/* What a request that makes something has besides its arguments. */
+static int extensions_of_creation(struct server_req *req)
+{
+	uint64_t agreed = atomic_load_explicit(&req->s->flags,
+					       memory_order_relaxed);
+	int r = 0;
+
+	if (!req->ext_len || !(agreed & (FUSE_WIRE_CREATE_SUPP_GROUP |
+					 FUSE_SECURITY_CTX)))
+		return 0;
+	if (req->ext_len > sizeof(req->t->ext))
+		return -E2BIG;
+	server_iov_read(req->out, req->n_out, req->ext_off, req->t->ext,
+			req->ext_len);
+	if (agreed & FUSE_WIRE_CREATE_SUPP_GROUP)
+		r = take_group(req);
+	if (!r && (agreed & FUSE_SECURITY_CTX))
+		r = fuse_take_label(req->t->ext, req->ext_len, &req->label);
+	return r < 0 ? r : 0;
 }
 
 int server_ids_of_request(struct server_req *req)
@@ -164,7 +176,7 @@ int server_ids_of_request(struct server_req *req)
 	if (!r)
 		r = server_id_to_host(&cfg->gids, req->hdr.gid, &req->hdr.gid);
 	if (!r && is_creation(req->hdr.opcode))
-		return group_of_creation(req);
+		return extensions_of_creation(req);
 	/* who may make nothing may still read: its number is not used there */
 	if (r && !is_creation(req->hdr.opcode) &&
 	    req->hdr.opcode != FUSE_ACCESS)

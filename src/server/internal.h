@@ -207,12 +207,13 @@ struct server_session {
 };
 
 #define SERVER_GROUPS_MAX 32 /* of the daemon's own; with more they stay */
-#define SERVER_EXT_MAX 256u  /* bytes of a request's extensions */
+#define SERVER_EXT_MAX 4096u /* bytes of a request's extensions */
 
 /* Buffers and credentials of one serving thread. */
 struct server_thread {
 	_Alignas(16) unsigned char arg[SERVER_ARG_MAX];
 	_Alignas(16) unsigned char reply[SERVER_REPLY_MAX];
+	_Alignas(16) unsigned char ext[SERVER_EXT_MAX];
 	_Alignas(16) unsigned char dents[SERVER_DENTS_MAX];
 	struct iovec iov[SERVER_IOV_MAX];
 	uint64_t caps;      /* effective while serving: without CAP_FSETID */
@@ -248,6 +249,7 @@ struct server_req {
 	size_t in_len;
 	bool has_group; /* act with this one, too (the host's number) */
 	uint32_t group;
+	struct fuse_label_view label; /* of what it makes; into t->ext */
 	bool direct; /* the payload is already in @in */
 	bool covered; /* changes of the directory it is about are noticed */
 };
@@ -446,6 +448,12 @@ bool server_kills_suid(const struct server_req *req, bool kill);
 
 /* ids.c: the header's numbers become the host's. -EPERM: forbidden here. */
 ORIEL_MUST_CHECK int server_ids_of_request(struct server_req *req);
+
+/* label.c: the label of the request, if it has one, for what is open as @fd, or
+ * for @name in req->inode, which is removed where that fails. */
+ORIEL_MUST_CHECK int server_label_fd(struct server_req *req, int fd);
+ORIEL_MUST_CHECK int server_label_name(struct server_req *req, const char *name,
+				       bool is_dir);
 
 /* bounce.c */
 struct server_bounce {

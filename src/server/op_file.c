@@ -209,6 +209,13 @@ static int create_new(struct server_req *req, const char *name,
 	server_creds_leave(req->t);
 	if (r)
 		goto err_release;
+	r = server_label_fd(req, fd);
+	if (r) {
+		if (!(more_flags & O_TMPFILE))
+			(void)unlinkat(req->inode->fd, name, 0);
+		close(fd);
+		goto err_release;
+	}
 	return fd;
 
 err_release:

@@ -78,6 +78,9 @@ static ssize_t created(struct server_req *req, int r, const char *name)
 		r = -errno;
 	server_mask_leave(req->t);
 	server_creds_leave(req->t);
+	if (!r)
+		r = server_label_name(req, name,
+				      req->hdr.opcode == FUSE_MKDIR);
 	return r ? r : reply_lookup(req, name);
 }
 

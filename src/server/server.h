@@ -55,6 +55,7 @@ struct server_share_config {
 	bool no_notify;   /* nobody is told of what others change */
 	bool xattr;
 	bool posix_acl;   /* the client enforces them; only with xattr */
+	bool security_label; /* clients send one with what they make */
 	bool no_submounts; /* mounts below are not announced as such */
 	enum server_cache cache;
 	uint64_t dax_min_bytes; /* smaller files are not FUSE_ATTR_DAX */

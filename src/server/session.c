@@ -472,6 +472,8 @@ static uint64_t agree(const struct server_session *s,
 			     FUSE_READDIRPLUS_AUTO);
 	if (may_group)
 		offered |= FUSE_WIRE_CREATE_SUPP_GROUP;
+	if (cfg->security_label)
+		offered |= FUSE_SECURITY_CTX;
 	if (cfg->posix_acl)
 		offered |= FUSE_POSIX_ACL | FUSE_DONT_MASK;
 	if (!cfg->no_submounts)

@@ -138,6 +138,55 @@ int fuse_next_ext(const void *buf, size_t len, size_t *pos,
 	return 1;
 }
 
+/* The one of @ext, whose type is how many it has. */
+static int decode_label(const struct fuse_ext_view *ext,
+			struct fuse_label_view *ret)
+{
+	struct fuse_secctx h;
+	size_t pos = sizeof(h);
+	const char *name;
+	int r;
+
+	if (ext->type != 1)
+		return -EOPNOTSUPP;
+	if (ext->len < sizeof(h))
+		return -EINVAL;
+	memcpy(&h, ext->data, sizeof(h));
+	r = fuse_take_string((const char *)ext->data, ext->len, &pos, &name);
+	if (r)
+		return r;
+	if (!*name || strlen(name) > FUSE_WIRE_XATTR_NAME_MAX ||
+	    !range_fits(pos, h.size, ext->len))
+		return -EINVAL;
+	ret->name = name;
+	ret->value = ext->data + pos;
+	ret->len = h.size;
+	return 0;
+}
+
+int fuse_take_label(const void *buf, size_t len, struct fuse_label_view *ret)
+{
+	struct fuse_label_view label = { .name = NULL };
+	struct fuse_ext_view ext;
+	size_t pos = 0;
+	int r;
+
+	while ((r = fuse_next_ext(buf, len, &pos, &ext)) > 0) {
+		if (!ext.type || ext.type >= FUSE_WIRE_EXT_GROUPS)
+			continue;
+		if (label.name)
+			return -EOPNOTSUPP;
+		r = decode_label(&ext, &label);
+		if (r)
+			return r;
+	}
+	if (r)
+		return r;
+	if (label.name)
+		*ret = label;
+	return label.name != NULL;
+}
+
 int fuse_take_group(const void *buf, size_t len, uint32_t *ret)
 {
 	struct fuse_ext_view ext;

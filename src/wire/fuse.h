@@ -157,6 +157,21 @@ struct fuse_ext_view {
 ORIEL_MUST_CHECK int fuse_next_ext(const void *buf, size_t len, size_t *pos,
 				   struct fuse_ext_view *ret);
 
+/* A security label for what a request makes (7.36). */
+struct fuse_label_view {
+	const char *name; /* of the attribute; NULL: there is none */
+	const unsigned char *value;
+	uint32_t len;
+};
+
+/*
+ * The label among a request's extensions, into @buf; other types are passed
+ * over. 1 and *@ret; 0: there is none; -EINVAL: malformed; -EOPNOTSUPP: there
+ * are several.
+ */
+ORIEL_MUST_CHECK int fuse_take_label(const void *buf, size_t len,
+				     struct fuse_label_view *ret);
+
 /*
  * The supplementary group among a request's extensions; other types are passed
  * over. 1 and *@ret; 0: there is none; -EINVAL: one of them is malformed, or

@@ -232,7 +232,9 @@ static void run_records(struct server_session *s, const uint8_t *data,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct server_share_config cfg = { .xattr = true };
+	struct server_share_config cfg = {
+		.xattr = true, .posix_acl = true, .security_label = true,
+	};
 	struct server_session_config sc = {
 		.window_bytes = WINDOW, .window_ops = &win_ops,
 	};

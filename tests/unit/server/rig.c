@@ -133,6 +133,7 @@ static void open_share(struct rig *r, const struct rig_config *cfg)
 	c.proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	c.readonly = cfg->readonly;
 	c.xattr = !cfg->no_xattr;
+	c.security_label = cfg->security_label;
 	c.cache = cfg->cache;
 	c.dax_min_bytes = cfg->dax_min_bytes;
 	c.guest_files = cfg->guest_files;

@@ -55,6 +55,7 @@ struct rig {
 struct rig_config {
 	bool readonly;
 	bool no_xattr;
+	bool security_label;
 	bool no_window;
 	enum server_cache cache;
 	uint64_t dax_min_bytes;

@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Deliver @len bytes as they are. */
@@ -111,7 +113,7 @@ struct mkdir_ext {
 	struct fuse_in_header h;
 	struct fuse_mkdir_in in;
 	char name[8];
-	uint32_t ext[80];
+	uint32_t ext[1040];
 };
 
 static int mkdir_with(struct rig *r, struct mkdir_ext *m, size_t ext_len)
@@ -162,6 +164,106 @@ static void extensions_that_lie(void **state)
 	m.ext[0] = 17;
 	strcpy(m.name, "dir2");
 	assert_int_equal(mkdir_with(&r, &m, 16), 0);
+	rig_stop(&r);
+}
+
+/* One label, as an extension; its length. */
+static size_t put_label(uint32_t *ext, const char *name, const char *value)
+{
+	const size_t len = strlen(name) + 1 + strlen(value);
+	char *p = (char *)(ext + 4);
+
+	ext[0] = (uint32_t)(16 + len);
+	ext[1] = 1;
+	ext[2] = (uint32_t)strlen(value);
+	ext[3] = 0;
+	memcpy(p, name, strlen(name) + 1);
+	memcpy(p + strlen(name) + 1, value, strlen(value));
+	return (16 + len + 7) / 8 * 8;
+}
+
+/* What is made has its label, or was not made. */
+static void labels(void **state)
+{
+	struct rig_config cfg = { .security_label = true };
+	struct mkdir_ext m = {
+		.h = { .opcode = FUSE_MKDIR, .nodeid = 1,
+		       .uid = geteuid(), .gid = getegid() },
+		.in = { .mode = 0755 }, .name = "dir",
+	};
+	char got[16] = "";
+	char path[128];
+	size_t n;
+	struct rig r;
+
+	rig_start(&r, &cfg);
+	rig_init(&r);
+	n = put_label(m.ext, "user.label", "a:b:c");
+	assert_int_equal(mkdir_with(&r, &m, n), 0);
+	snprintf(path, sizeof(path), "%s/dir", r.dir);
+	assert_int_equal(getxattr(path, "user.label", got, sizeof(got)), 5);
+	assert_memory_equal(got, "a:b:c", 5);
+	/* A name space that there is not: it is gone again. */
+	strcpy(m.name, "none");
+	n = put_label(m.ext, "nowhere.label", "x");
+	assert_int_equal(mkdir_with(&r, &m, n), -EOPNOTSUPP);
+	assert_int_equal(rig_lookup(&r, 1, "none", NULL), -ENOENT);
+	/* Lies: nothing is made. */
+	n = put_label(m.ext, "user.label", "x");
+	m.ext[2] = UINT32_MAX;
+	assert_int_equal(mkdir_with(&r, &m, n), -EINVAL);
+	n = put_label(m.ext, "user.label", "x");
+	m.ext[1] = 2;
+	assert_int_equal(mkdir_with(&r, &m, n), -EOPNOTSUPP);
+	n = put_label(m.ext, "", "x");
+	assert_int_equal(mkdir_with(&r, &m, n), -EINVAL);
+	n = put_label(m.ext, "user.label", "");
+	memset(m.ext + 4, 'x', 40);
+	m.ext[0] = 48;
+	assert_int_equal(mkdir_with(&r, &m, 48), -EINVAL);
+	assert_int_equal(rig_lookup(&r, 1, "none", NULL), -ENOENT);
+	rig_stop(&r);
+}
+
+static void labels_of_files(void **state)
+{
+	struct rig_config cfg = { .security_label = true };
+	struct {
+		struct fuse_in_header h;
+		struct fuse_create_in in;
+		char name[8];
+		uint32_t ext[40];
+	} m = {
+		.h = { .opcode = FUSE_CREATE, .nodeid = 1,
+		       .uid = geteuid(), .gid = getegid() },
+		.in = { .mode = 0600, .flags = O_RDWR }, .name = "file",
+	};
+	struct {
+		struct fuse_out_header h;
+		char room[sizeof(struct fuse_entry_out) +
+			  sizeof(struct fuse_open_out)];
+	} o;
+	char got[16];
+	char path[128];
+	size_t n = put_label(m.ext, "user.label", "of it");
+	struct rig r;
+
+	rig_start(&r, &cfg);
+	rig_init(&r);
+	m.h.total_extlen = (uint16_t)(n / 8);
+	m.h.len = (uint32_t)(offsetof(typeof(m), ext) + n);
+	assert_true(raw(&r, &m, m.h.len, &o, sizeof(o)) > 0);
+	assert_int_equal(o.h.error, 0);
+	snprintf(path, sizeof(path), "%s/file", r.dir);
+	assert_int_equal(getxattr(path, "user.label", got, sizeof(got)), 5);
+	assert_memory_equal(got, "of it", 5);
+	strcpy(m.name, "none");
+	n = put_label(m.ext, "no.label", "of it");
+	m.h.total_extlen = (uint16_t)(n / 8);
+	m.h.len = (uint32_t)(offsetof(typeof(m), ext) + n);
+	assert_true(raw(&r, &m, m.h.len, &o, sizeof(o)) > 0);
+	assert_int_equal(o.h.error, -EOPNOTSUPP);
+	assert_int_equal(rig_lookup(&r, 1, "none", NULL), -ENOENT);
 	rig_stop(&r);
 }
 
@@ -361,6 +463,8 @@ int main(void)
 		cmocka_unit_test(every_length_of_every_request),
 		cmocka_unit_test(headers_that_lie),
 		cmocka_unit_test(extensions_that_lie),
+		cmocka_unit_test(labels),
+		cmocka_unit_test(labels_of_files),
 		cmocka_unit_test(short_write),
 		cmocka_unit_test(names_are_names),
 		cmocka_unit_test(special_files_stay_closed),

@@ -149,7 +149,7 @@ static void answers_and_exits(void **state)
 static void refuses_bad_options(void **state)
 {
 	static const char *const bad[] = {
-		"--security-label", "--thread-pool-size=65", "--nonsense", "surplus",
+		"--migration-mode", "--thread-pool-size=65", "--nonsense", "surplus",
 		"--cache=some", "--sandbox=vm", "--window=3", "--window=1Q",
 		"--window=99999999T", "--request-queues=0", "--poll-us=-1",
 		"--rlimit-nofile=x", "--log-level=loud", "--seccomp=maybe",
