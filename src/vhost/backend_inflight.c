@@ -5,7 +5,9 @@
  * What a queue does with its part of it is src/ring/inflight.c.
  *
  * The memory is checked and mapped like a region of the guest's: it may be cut
- * at any time (mem_map_blank()). Main only; queue threads use it while they run,
+ * at any time (mem_map_blank()). Of what the front end names only what the
+ * queues need is mapped, 1.5 MiB for three of the largest: it is not charged to
+ * the front end's quota. Main only; queue threads use it while they run,
  * and it is not changed while one does.
  */
 #include "vhost/backend_priv.h"
@@ -76,7 +78,7 @@ int be_inflight_set(struct vhost_backend *be)
 	err = mem_map_new(NULL, 1, &m);
 	if (!err)
 		err = mem_region_map(&m->regions[0], be->rx.fds[0],
-				     in->mmap_offset, 0, 0, in->mmap_size);
+				     in->mmap_offset, 0, 0, bytes_of(in));
 	if (!err && (uintptr_t)m->regions[0].host % 16) {
 		m->n_regions = 1;
 		err = -EINVAL;
