@@ -37,7 +37,8 @@ static const char *const allowed[] = {
 	/* src/vhost and this program */
 	"read", "write", "readv", "writev", "poll", "ppoll", "ppoll_time64",
 	"eventfd2", "recvmsg", "sendmsg", "recvfrom", "sendto", "accept4",
-	"accept", "shutdown", "memfd_create", "getsockopt", "setsockopt", "getsockname",
+	"accept", "shutdown", "memfd_create", "getsockopt", "setsockopt",
+	"getsockname",
 	"getpeername", "wait4", "waitid",
 	/* memory and threads */
 	"munmap", "mremap", "madvise", "brk",

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The share's inode table: one entry per (device, inode, mount) that somebody
- * knows, each with an O_PATH descriptor or a file handle. Nodeids count up and are never used
- * again, and only the sessions' own tables turn them into inodes: a client can
- * forge a number, not a file.
+ * knows, each with an O_PATH descriptor or a file handle. Nodeids count up and
+ * are never used again, and only the sessions' own tables turn them into inodes:
+ * a client can forge a number, not a file.
  *
  * Files are opened for I/O only here, through /proc/self/fd/N, which names
  * exactly the inode of our O_PATH descriptor: no path is walked, no symbolic

@@ -278,11 +278,21 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static void what_does_not_go_together(void **state)
+{
+	BAD("--posix-acl", "--no-xattr");
+	BAD("--security-label", "--no-xattr");
+	BAD("--posix-acl", "--translate-uid=map:1:2:1");
+	BAD("--posix-acl", "--translate-gid=map:1:2:1");
+	OK("--posix-acl", "--security-label");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_those_documented),
 		cmocka_unit_test(words_of_enums),
+		cmocka_unit_test(what_does_not_go_together),
 		cmocka_unit_test(o_is_another_spelling),
 		cmocka_unit_test(o_refuses_by_name),
 		cmocka_unit_test(ranges),

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define RD FUSE_SETUPMAPPING_FLAG_READ
@@ -290,6 +291,31 @@ static void clears_privileges(void **state)
 	rig_stop(&r);
 }
 
+/* What the file may do as a program goes, too, before the first store. */
+static void clears_capabilities(void **state)
+{
+	/* VFS_CAP_REVISION_2, CAP_NET_RAW permitted and effective */
+	static const uint32_t cap[5] = { 0x02000001, 1 << 13 };
+	char path[96];
+	struct rig r;
+
+	rig_start(&r, NULL);
+	rig_file(&r, "prog", "x", 0755);
+	snprintf(path, sizeof(path), "%s/prog", r.dir);
+	if (setxattr(path, "security.capability", cap, sizeof(cap), 0)) {
+		rig_stop(&r);
+		skip(); /* takes root, and a file system that has them */
+	}
+	rig_init(&r);
+	assert_int_equal(rig_map(&r, rig_node(&r, "prog"), 0, 0, P, RD), 0);
+	assert_true(getxattr(path, "security.capability", NULL, 0) > 0);
+	assert_int_equal(rig_map(&r, rig_node(&r, "prog"), 0, P, P, RD | WR),
+			 0);
+	assert_int_equal(getxattr(path, "security.capability", NULL, 0), -1);
+	assert_int_equal(errno, ENODATA);
+	rig_stop(&r);
+}
+
 static void dax_policy(void **state)
 {
 	struct rig_config cfg = { .dax_min_bytes = 6 };
@@ -539,6 +565,7 @@ int main(void)
 		cmocka_unit_test(read_only_share),
 		cmocka_unit_test(front_end_refuses),
 		cmocka_unit_test(clears_privileges),
+		cmocka_unit_test(clears_capabilities),
 		cmocka_unit_test(dax_policy),
 		cmocka_unit_test(guest_mappings),
 		cmocka_unit_test(window_pieces),
