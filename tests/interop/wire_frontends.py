@@ -3,6 +3,7 @@
 exist: User-Mode Linux, Cloud Hypervisor, crosvm, Alioth. (QEMU itself is in
 guest/.) The protocol leaves the order open, and each uses another one.
 """
+import mmap
 import os
 import socket
 import struct
@@ -10,9 +11,9 @@ import struct
 import wire_client as wire
 import wire_fuse as fuse
 from wire_client import (NEED_REPLY, PF_BACKEND_REQ, PF_BACKEND_SEND_FD,
-                         PF_CONFIG, PF_MEM_SLOTS, PF_MQ, PF_REPLY_ACK,
-                         PF_SHMEM, VERSION, VF_PROTOCOL, VF_VERSION_1,
-                         Channel, Queue, Window)
+                         PF_CONFIG, PF_INFLIGHT, PF_MEM_SLOTS, PF_MQ,
+                         PF_REPLY_ACK, PF_SHMEM, VERSION, VF_PROTOCOL,
+                         VF_VERSION_1, Channel, Queue, Window)
 from wire_sessions import RANGE, pattern, same_attr, write_file
 
 u64 = lambda v: struct.pack('=Q', v)
@@ -144,10 +145,37 @@ def deaf_call_socket(t):
     s.close(politely=False)
 
 
+def inflight(s, queues):
+    """Have the daemon keep its marks in memory of ours; returns that."""
+    num = queues[0].num
+    answer, fds = s.channel.ask_fds(wire.GET_INFLIGHT_FD, struct.pack(
+        '<QQHHI', 0, 0, len(queues), num, 0))
+    size, offset, n, got, _ = struct.unpack('<QQHHI', answer)
+    assert (n, got, len(fds)) == (len(queues), num, 1), (answer, fds)
+    s.ack(wire.SET_INFLIGHT_FD, answer, fds)
+    m = mmap.mmap(fds[0], size, offset=offset)
+    os.close(fds[0])
+    return m
+
+
+def marks_are_kept(m, queues):
+    """It was used, and nothing is under way. A queue's part: 16 bytes of head
+    and as much for each descriptor, in multiples of 64."""
+    part = (16 + 16 * queues[0].num + 63) // 64 * 64
+    for q in queues:
+        start = part * q.index
+        _, version, num, _, used = struct.unpack_from('<QHHHH', m, start)
+        assert (version, num) == (1, q.num), (version, num)
+        if q.index:
+            assert used, 'no request was recorded'
+            assert not any(m[start + 16:start + part:16]), 'a mark stayed'
+
+
 def cloud_hypervisor(t):
-    """Acknowledged at every step; sizes of all rings first; the back-end
-    channel last."""
-    s = blank(t, bits(PF_MQ, PF_REPLY_ACK, PF_BACKEND_REQ, PF_MEM_SLOTS))
+    """Acknowledged at every step; sizes of all rings first, then memory for
+    requests under way; the back-end channel last."""
+    s = blank(t, bits(PF_MQ, PF_REPLY_ACK, PF_BACKEND_REQ, PF_INFLIGHT,
+                      PF_MEM_SLOTS))
     s.channel.send(wire.SET_OWNER)
     ask_features(s)
     assert s.channel.ask_u64(wire.GET_QUEUE_NUM) >= 2
@@ -156,6 +184,7 @@ def cloud_hypervisor(t):
     queues = two_queues(s, 1024)
     for q in queues:
         s.ack(wire.SET_VRING_NUM, state(q.index, q.num))
+    marks = inflight(s, queues)
     for q in queues:
         ring_address(s, q)
         s.ack(wire.SET_VRING_BASE, state(q.index, 0))
@@ -166,6 +195,14 @@ def cloud_hypervisor(t):
     s.queues = queues
     back_end_channel(s, 0)
     use(t, s)
+    # It pauses and goes on; nothing is under way while it pauses.
+    for q in queues:
+        s.ack(wire.SET_VRING_ENABLE, state(q.index, 0))
+    marks_are_kept(marks, queues)
+    for q in queues:
+        s.ack(wire.SET_VRING_ENABLE, state(q.index, 1))
+    s.getattr(fuse.ROOT)
+    marks.close()
     s.close()
 
 
