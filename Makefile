@@ -11,6 +11,7 @@
 #   make test-sanitizers    the suite under ASan+UBSan, and under TSan
 #   make fuzz [FUZZ_SECONDS=20]  every fuzz target that long
 #   make bench              the benchmark suite
+#   make fio-engine         build/lib/fio/oriel.so for the installed fio
 #   make install [DESTDIR= PREFIX=/usr/local]
 #   make clean
 
@@ -41,6 +42,9 @@ test-guest: deps-test deps-guest all
 
 bench: deps-test all
 	@$(MESON) test -C $(BUILD) --no-rebuild --benchmark --verbose
+
+fio-engine: deps-fio all
+	@contrib/fio/build $(BUILD)
 
 install: all
 	@$(MESON) configure $(BUILD) -Dprefix=$(PREFIX)
@@ -76,6 +80,6 @@ clean:
 deps-%:
 	@scripts/deps $*
 
-.PHONY: all demo test test-guest bench install test-sanitizers test-asan test-tsan fuzz \
+.PHONY: all demo test test-guest bench fio-engine install test-sanitizers test-asan test-tsan fuzz \
 	clean
 .DEFAULT_GOAL = all
