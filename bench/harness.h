@@ -6,7 +6,7 @@
  * round. See bench/README.md for what the cases mean.
  *
  *   suite.c    options, order of things
- *   harness.c  rounds, statistics
+ *   harness.c  a match; rounds and statistics are cmd/oriel/measure.c
  *   report.c   JSON, tables, facts about the machine
  *   fixture.c  directories, files, sessions, the daemon of QEMU
  *   window.c   cases served by the window: read, overwrite, first touch
@@ -19,6 +19,8 @@
 
 #include <oriel/oriel.h>
 
+#include "measure.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,8 +29,6 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define KIB(n) ((size_t)(n) << 10)
 #define MIB(n) ((size_t)(n) << 20)
-#define ROUNDS_MAX 101
-#define WAYS_MAX 4
 
 /* ------------------------------------------------------------- options */
 
@@ -45,21 +45,6 @@ struct suite {
 
 /* ------------------------------------------------------------- matches */
 
-/*
- * One way to do it. run() does @n operations; begin() and end(), if any, are
- * called around each run() and are not measured. All return 0 or -errno.
- */
-struct way {
-	const char *name;
-	int (*begin)(void *ctx);
-	int (*run)(void *ctx, size_t n);
-	int (*end)(void *ctx);
-	void *ctx;
-	size_t fixed_n;  /* operations of a run(); 0: as the slice allows */
-	pid_t *daemon;   /* whose processor time belongs to it; NULL: none.
-			    Read before each run(). */
-};
-
 /* What contestants have in common. Strings live as long as the report. */
 struct match {
 	const char *name;
@@ -72,19 +57,6 @@ struct match {
 	unsigned n_ways;
 };
 
-/* How one contestant did. */
-struct result {
-	const char *way;
-	double ns;       /* one operation: median over the rounds */
-	double p10, p90; /* of the rounds */
-	double speed;    /* time of ways[1] / ours: median of the ratios */
-	double extra_ns; /* time over ways[2], the bare copy: median */
-	double cpu_us;   /* processor time of one operation, all rounds: of
-			    this process ... */
-	double daemon_us; /* ... and of the daemon */
-	size_t n;        /* operations of a round */
-};
-
 struct match_result {
 	struct match match; /* ctx pointers are void by now */
 	struct result ways[WAYS_MAX];
@@ -93,10 +65,6 @@ struct match_result {
 
 /* Run @m and hand what came out to the report. 0, or the first error. */
 int match_run(struct suite *su, const struct match *m);
-
-uint64_t now_ns(void);
-/* Sorts. @n at least 1; @q 0..1. */
-double quantile(double *v, size_t n, double q);
 
 /* -------------------------------------------------------------- report */
 
