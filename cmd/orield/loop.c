@@ -7,7 +7,9 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,28 +32,58 @@
 /* Who takes longer hangs in the kernel. */
 #define LEAVE_TIMEOUT_NS (5 * NS_PER_S)
 
+static uint64_t file_limit(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	return rl.rlim_cur;
+}
+
+static unsigned fds_each(const struct orield_options *opt)
+{
+	return CLIENT_FDS + QUEUE_FDS * (opt->request_queues + 1);
+}
+
+/* No more than @n, and why. */
+static void at_most(struct place *p, uint64_t n, const char *why)
+{
+	if (n >= p->max_clients)
+		return;
+	p->max_clients = n ? (unsigned)n : 1;
+	p->max_why = why;
+}
+
 /*
  * Threads and descriptors are the process's: each share has an equal part, so
  * that a crowd at one leaves the others theirs. The share's files have three
  * quarters of the descriptors (src/server/share.c), connections the rest. Who
  * has all of it may also wait for some to come free, see accept_one().
  */
-static unsigned max_clients(const struct orield_options *opt, unsigned n_shares)
+static void set_max_clients(struct place *p, unsigned n_shares)
 {
+	const struct orield_options *opt = p->opt;
 	const unsigned each = opt->thread_pool_size ? opt->thread_pool_size : 1;
-	/* its queues, hiprio, and the one that reads its socket */
-	uint64_t n = min_u64(MAX_CLIENTS, MAX_THREADS /
-			     (opt->request_queues * each + 2)) / n_shares;
-	struct rlimit rl;
+	uint64_t fds = file_limit();
 
-	if (n_shares > 1 && !getrlimit(RLIMIT_NOFILE, &rl) &&
-	    rl.rlim_cur != RLIM_INFINITY)
-		n = min_u64(n, rl.rlim_cur / 4 / n_shares /
-			       (CLIENT_FDS + QUEUE_FDS *
-				(opt->request_queues + 1)));
+	p->max_clients = UINT_MAX;
+	at_most(p, MAX_CLIENTS / n_shares, n_shares == 1 ?
+		"as many as a daemon serves; start another one" :
+		"its part of 1024; fewer shares have more each");
+	/* its queues, hiprio, and the one that reads its socket */
+	at_most(p, MAX_THREADS / (opt->request_queues * each + 2) / n_shares,
+		"for lack of threads; fewer --request-queues or a smaller"
+		" --thread-pool-size make room for more");
+	if (n_shares > 1 && fds != UINT64_MAX)
+		at_most(p, fds / 4 / n_shares / fds_each(opt),
+			"for lack of file descriptors; raise --rlimit-nofile"
+			" or the hard limit");
+	if (opt->max_clients && opt->max_clients > p->max_clients)
+		log_warn("--max-clients=%u: there can be %u, %s",
+			 opt->max_clients, p->max_clients, p->max_why);
 	if (opt->max_clients)
-		n = min_u64(n, opt->max_clients);
-	return n ? (unsigned)n : 1;
+		at_most(p, opt->max_clients, "see --max-clients");
 }
 
 /* -------------------------------------------------------------- signals */
@@ -118,6 +150,28 @@ static bool is_full(const struct daemon *d, struct place *p, bool *ret_wait)
 	return true;
 }
 
+/* What it is out of, how much of it there is, and how to have more. */
+static void cannot_serve(const struct place *p, int err)
+{
+	switch (err) {
+	case EMFILE:
+		log_warn("cannot serve another client: out of file descriptors:"
+			 " the limit is %llu, a client takes up to %u; raise the"
+			 " hard limit (ulimit -Hn, LimitNOFILE= of a service) or"
+			 " --rlimit-nofile, or use --inode-file-handles",
+			 (unsigned long long)file_limit(), fds_each(p->opt));
+		break;
+	case EAGAIN:
+		log_warn("cannot serve another client: no more threads: see"
+			 " ulimit -u, pids.max of the control group (TasksMax="
+			 " of a service) and kernel.threads-max; a client takes"
+			 " three or more");
+		break;
+	default:
+		log_warn("cannot serve another client: %s", strerror(err));
+	}
+}
+
 /* Accept one. False: out of something, wait before the next. */
 static bool accept_one(struct daemon *d, struct place *p)
 {
@@ -133,18 +187,18 @@ static bool accept_one(struct daemon *d, struct place *p)
 	if (sock < 0) {
 		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 			return true;
-		log_warn("cannot accept a client: %s", strerror(errno));
+		cannot_serve(p, errno);
 		return false;
 	}
 	if (full) {
 		log_warn("refused a client: there are %u, which is the most of"
-			 " this share", p->n_clients);
+			 " this share: %s", p->n_clients, p->max_why);
 		close(sock);
 		return true;
 	}
 	r = client_start(d, p, sock);
 	if (r)
-		log_warn("cannot serve a client: %s", strerror(-r));
+		cannot_serve(p, -r);
 	return true;
 }
 
@@ -221,6 +275,20 @@ static void loop(struct daemon *d, int signal_fd)
 	}
 }
 
+/*
+ * How many busy queues may poll: three for two processors, as measured (see
+ * docs/design/scale.md); clients that wait for others leave some room.
+ */
+static unsigned polling_queues(void)
+{
+	cpu_set_t set;
+	unsigned n = 1;
+
+	if (!sched_getaffinity(0, sizeof(set), &set))
+		n = (unsigned)CPU_COUNT(&set);
+	return n + n / 2;
+}
+
 static int make_places(struct daemon *d, const struct orield_shares *shares)
 {
 	unsigned i;
@@ -232,11 +300,12 @@ static int make_places(struct daemon *d, const struct orield_shares *shares)
 	for (i = 0; i < shares->n; i++) {
 		d->places[i].share = &shares->v[i];
 		d->places[i].opt = shares->v[i].opt;
-		d->places[i].max_clients = max_clients(shares->v[i].opt,
-						       shares->n);
+		orield_log_about(orield_share_name(&shares->v[i]));
+		set_max_clients(&d->places[i], shares->n);
 		d->places[i].mem.max_regions = MEM_MAP_MAX_LIVE / shares->n;
 		d->places[i].mem.max_bytes = MEM_MAP_MAX_LIVE_BYTES / shares->n;
 	}
+	orield_log_about(NULL);
 	return 0;
 }
 
@@ -249,6 +318,7 @@ int orield_serve(const struct orield_options *opt,
 		.shares = shares,
 		.guest = guest,
 		.ppid = getppid(),
+		.crowd = { .most = polling_queues() },
 	};
 	int r = make_places(&d, shares);
 

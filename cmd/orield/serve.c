@@ -220,6 +220,7 @@ static int make_backend(struct client *c, int sock)
 		.guest_window_dev = guest->facade ?
 				facade_dev(guest->facade) : 0,
 		.poll_ns = opt->poll_us * NS_PER_US,
+		.crowd = &c->d->crowd,
 		/*
 		 * With these, QEMU 11.1 drops its mappings when the device is
 		 * reset, and at the next start dereferences what it has

@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "ring/mem_map.h"
+#include "vhost/backend.h"
 
 /* One share and how many there are on it; the main thread's. */
 struct place {
@@ -14,6 +15,7 @@ struct place {
 	const struct orield_options *opt; /* the share's */
 	unsigned n_clients;
 	unsigned max_clients;
+	const char *max_why; /* constant text */
 	struct mem_quota mem; /* any thread */
 	uint64_t refuse_at; /* clock_now_ns(); while one is leaving: not before */
 	bool paused; /* out of something: no accept for a while */
@@ -30,6 +32,7 @@ struct daemon {
 	int done_fd; /* eventfd; rung by ending connections */
 	int ppid;
 	const struct orield_guest *guest;
+	struct vhost_crowd crowd; /* any thread */
 };
 
 /* Serve @sock, which is used up in any case: 0 or -errno. */

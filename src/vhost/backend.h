@@ -78,6 +78,15 @@ struct vhost_backend_ops {
 	void (*restart)(void *ctx);
 };
 
+/*
+ * Shared by the back ends of a process: when more of their queues are busy than
+ * @most, none of them polls. Zero-initialise the rest.
+ */
+struct vhost_crowd {
+	unsigned most; /* constant */
+	_Alignas(ORIEL_CACHE_LINE) _Atomic uint64_t word;
+};
+
 struct vhost_backend_config {
 	int sock;                /* connected; closed by run() */
 	unsigned request_queues; /* offered */
@@ -92,6 +101,7 @@ struct vhost_backend_config {
 	uint64_t guest_window_dev;
 	char tag[37];
 	uint64_t poll_ns;        /* busy polling after the last request */
+	struct vhost_crowd *crowd; /* may be NULL; outlives the back end */
 	bool mem_slots;          /* offer CONFIGURE_MEM_SLOTS */
 	struct mem_quota *mem_quota; /* for the front end's memory; may be
 					NULL; outlives the back end */

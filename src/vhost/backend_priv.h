@@ -7,6 +7,7 @@
  *   backend_mem.c      the memory table
  *   backend_queue.c    starting and stopping queues
  *   backend_worker.c   what their threads do
+ *   backend_crowd.c    how many queues of all are busy
  *   backend_later.c    requests that are answered later
  *   backend_inflight.c requests that outlive this process
  *   backend_window.c   buffers that lie in the guest's own window
@@ -86,6 +87,7 @@ struct vhost_vq {
 	struct ring_inflight_state inflight;
 	struct ring_device dev; /* theirs while they run */
 	struct spin_habit habit;
+	uint32_t counted; /* the one that waits: see backend_crowd.c */
 	struct mem_map *ring_mem; /* keeps the memory the ring lies in */
 
 	pthread_mutex_t later_lock;
@@ -189,6 +191,12 @@ void vq_unwake(struct vhost_vq *vq);
 void vq_notifier_put(struct vq_notifier *to);
 void *vq_worker_main(void *worker);
 struct vq_worker *vq_worker_self(void); /* on its thread */
+
+/*
+ * backend_crowd.c: any thread. Count the queue whose last tick @counted is, and
+ * say whether too many are busy for any of them to poll. NULL: never.
+ */
+bool crowd_is_over(struct vhost_crowd *c, uint32_t *counted, uint64_t now_ns);
 
 /* backend_later.c: on the queue's thread, and when there is none. */
 unsigned vq_take_answers(struct vhost_vq *vq); /* how many were pushed */

@@ -7,7 +7,8 @@
  * pays no system call for its request, nor the wake-up of a sleeper. Then it
  * asks for kicks, looks once more (the barrier is in ring_device_want_kick)
  * and sleeps in poll(2) until a kick or main wakes it. The hiprio queue skips
- * the first stage: what it carries is waited for by nobody.
+ * the first stage: what it carries is waited for by nobody. So do all while many
+ * more queues are busy than there are processors (backend_crowd.c).
  *
  * In a pool the threads take turns: the leader waits and pops; with a chain in
  * hand it leaves the lead to another and serves the request. So requests of one
@@ -305,12 +306,19 @@ static void chores(struct vhost_vq *vq)
 	give_answers(vq);
 }
 
+static bool polls(struct vhost_vq *vq)
+{
+	const struct vhost_backend_config *cfg = &vq->be->cfg;
+
+	if (vq->index == 0 || !cfg->poll_ns)
+		return false;
+	return !crowd_is_over(cfg->crowd, &vq->counted, clock_now_ns());
+}
+
 /* Nothing is there: wait for something. -EPROTO: nothing can come. */
 static int wait_for_work(struct vhost_vq *vq, bool *recent)
 {
-	const bool spins = vq->index != 0 && vq->be->cfg.poll_ns;
-
-	if (*recent && spins && vq_spin(vq))
+	if (*recent && polls(vq) && vq_spin(vq))
 		return 0;
 	*recent = false;
 	return vq_sleep(vq);
