@@ -16,10 +16,11 @@ import time
 import rig
 
 # Sanitizers make each of them many times as large.
-CLIENTS = 40 if 'ORIEL_TEST_SECCOMP' in os.environ else 200
+SANITIZED = 'ORIEL_TEST_SECCOMP' in os.environ
+CLIENTS = 40 if SANITIZED else 200
 # Of one that has one request queue, as liboriel's have: see docs/design/scale.md
 CLIENT_THREADS = 3
-CLIENT_FDS = 15
+CLIENT_FDS = 12
 
 
 def until(what, *args):
@@ -48,7 +49,10 @@ def crowd():
     base = threads(daemon), descriptors(daemon)
     crowd = rig.Crowd(program, CLIENTS, daemon.sockets)
     good(crowd.ask('connect'))
-    assert threads(daemon) - base[0] == CLIENTS * CLIENT_THREADS
+    more = threads(daemon) - base[0]
+    # TSan starts one of its own with the first
+    assert CLIENTS * CLIENT_THREADS <= more <= \
+        CLIENTS * CLIENT_THREADS + SANITIZED, more
     # and one for the file
     more = descriptors(daemon) - base[1]
     assert CLIENTS < more <= CLIENTS * CLIENT_FDS + 8, more
@@ -57,14 +61,15 @@ def crowd():
     good(crowd.ask(f'run stat {CLIENTS} 1 16'))
     stay = CLIENTS // 5
     crowd.ask(f'kill 8 {CLIENTS - stay}')
-    until(lambda: threads(daemon) == base[0] + stay * CLIENT_THREADS)
+    until(lambda: threads(daemon) <=
+          base[0] + stay * CLIENT_THREADS + SANITIZED)
     until(lambda: descriptors(daemon) <= base[1] + stay * CLIENT_FDS + 8)
     # who is left, and who comes now
     good(crowd.ask(f'run check {CLIENTS} 1 1'))
     late = rig.Crowd(program, CLIENTS - stay, daemon.sockets)
     good(late.ask('connect'))
     assert late.end() == 0 and crowd.end() == 0
-    until(lambda: threads(daemon) == base[0])
+    until(lambda: threads(daemon) <= base[0] + SANITIZED)
     until(lambda: descriptors(daemon) <= base[1] + 8)
     assert daemon.end() == 0
 
@@ -77,18 +82,19 @@ def idle():
     good(crowd.ask('connect'))
 
     def switches():
-        total = 0
-        for task in os.listdir(f'/proc/{daemon.pid}/task'):
-            text = rig.proc(daemon.pid, f'task/{task}/status')
-            total += int(re.search(r'\nvoluntary_ctxt_switches:\s+(\d+)',
-                                   text).group(1))
-        return total
+        """How often each thread has slept."""
+        return {task: re.search(
+            r'\nvoluntary_ctxt_switches:\s+(\d+)',
+            rig.proc(daemon.pid, f'task/{task}/status')).group(1)
+            for task in os.listdir(f'/proc/{daemon.pid}/task')}
 
     def rests():
-        """Nobody woke up for half a second: soon true, or never."""
+        """Nobody woke up for half a second: soon true, or never. But TSan's own
+        thread does all the time."""
         before = switches()
         time.sleep(0.5)
-        return switches() == before
+        after = switches()
+        return sum(after[t] != before[t] for t in after) <= SANITIZED
 
     until(rests)
     assert crowd.end() == 0
@@ -135,7 +141,7 @@ def no_descriptors():
     assert re.search(r'out of file descriptors: the limit is 200, a client'
                      r' takes up to 23; raise', daemon.log()), daemon.log()
     crowd.end()
-    until(lambda: threads(daemon) == 1)
+    until(lambda: threads(daemon) <= 1 + SANITIZED)
     crowd = rig.Crowd(program, 2, daemon.sockets)
     good(crowd.ask('connect'))
     assert crowd.end() == 0

@@ -75,9 +75,9 @@ static int init(struct vhost_backend *be)
 	be->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (be->stop_fd < 0)
 		return -errno;
-	for (unsigned i = 0; !err && i < be->n_queues; i++)
-		err = vq_init(be, i);
-	return err;
+	for (unsigned i = 0; i < be->n_queues; i++)
+		vq_init(be, i);
+	return 0;
 }
 
 int vhost_backend_new(const struct vhost_backend_config *cfg,

@@ -75,7 +75,7 @@ struct vhost_vq {
 
 	/* The threads. */
 	bool running;         /* main only: they are to be joined */
-	unsigned n_workers;   /* constant */
+	unsigned n_workers;   /* constant; as wake_fd from the first start on */
 	struct vq_worker *workers;
 	pthread_mutex_t lead;      /* of a pool: see backend_worker.c */
 	pthread_mutex_t ring_lock; /* of a pool: over what is in dev */
@@ -161,7 +161,7 @@ struct mem_map *be_mem_get(struct vhost_backend *be);
 void be_mem_clear(struct vhost_backend *be);
 
 /* backend_queue.c; main only. */
-ORIEL_MUST_CHECK int vq_init(struct vhost_backend *be, unsigned i);
+void vq_init(struct vhost_backend *be, unsigned i);
 void vq_done(struct vhost_vq *vq);
 /* Start the thread if the queue is complete and enabled. -EPROTO: logged. */
 ORIEL_MUST_CHECK int vq_try_start(struct vhost_vq *vq, const char *name);

@@ -31,43 +31,54 @@ static int workers_new(struct vhost_vq *vq)
 {
 	unsigned n = vq->index ? vq->be->cfg.workers : 1;
 
-	vq->n_workers = n ? n : 1;
-	vq->workers = calloc(vq->n_workers, sizeof(*vq->workers));
+	if (!vq->workers) {
+		vq->n_workers = n ? n : 1;
+		vq->workers = calloc(vq->n_workers, sizeof(*vq->workers));
+	}
 	if (!vq->workers)
 		return -ENOMEM;
 	for (unsigned i = 0; i < vq->n_workers; i++) {
 		struct vq_worker *w = &vq->workers[i];
 
 		w->vq = vq;
-		w->chain = malloc(sizeof(*w->chain));
+		if (!w->chain)
+			w->chain = malloc(sizeof(*w->chain));
 		if (!w->chain)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-int vq_init(struct vhost_backend *be, unsigned i)
+/*
+ * What only a queue that runs needs: most of those that are offered never do.
+ * Kept from the first start on; also when it fails halfway.
+ */
+static int prepare(struct vhost_vq *vq)
+{
+	if (vq->wake_fd < 0)
+		vq->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return vq->wake_fd < 0 ? -errno : workers_new(vq);
+}
+
+void vq_init(struct vhost_backend *be, unsigned i)
 {
 	struct vhost_vq *vq = &be->vqs[i];
 
 	vq->be = be;
 	vq->index = i;
 	vq->kick_fd = -1;
-	vq->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vq->wake_fd < 0)
-		return -errno;
+	vq->wake_fd = -1;
 	pthread_mutex_init(&vq->call_lock, NULL);
 	pthread_mutex_init(&vq->later_lock, NULL);
 	pthread_mutex_init(&vq->lead, NULL);
 	pthread_mutex_init(&vq->ring_lock, NULL);
 	list_init(&vq->answers);
-	return workers_new(vq);
 }
 
 void vq_done(struct vhost_vq *vq)
 {
-	if (!vq->be || vq->wake_fd < 0)
-		return; /* vq_init() was not reached, or it failed */
+	if (!vq->be)
+		return; /* vq_init() was not reached */
 	vq_reset(vq);
 	fd_close(&vq->wake_fd);
 	vq_drop_answers(vq);
@@ -227,7 +238,9 @@ int vq_try_start(struct vhost_vq *vq, const char *name)
 		mem_map_unref(mem);
 		return 0; /* regions come later, and then we are back */
 	}
-	err = ring_init(vq, mem, name);
+	err = prepare(vq);
+	if (!err)
+		err = ring_init(vq, mem, name);
 	if (!err) {
 		vq->ring_mem = mem;
 		vq->broken = false;
