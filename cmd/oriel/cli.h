@@ -76,7 +76,7 @@ struct command {
 
 extern const struct command cmd_bench, cmd_cat, cmd_cp, cmd_df, cmd_info,
 	cmd_ln, cmd_ls, cmd_mkdir, cmd_mv, cmd_put, cmd_readlink, cmd_rm,
-	cmd_serve, cmd_stat, cmd_touch, cmd_truncate,
+	cmd_serve, cmd_stat, cmd_top, cmd_touch, cmd_truncate,
 	cmd_watch;
 
 /* "oriel: CMD: @what: reason" on stderr; the exit status becomes 1. @what may

@@ -20,7 +20,7 @@ static const struct command *const commands[] = {
 	&cmd_ls, &cmd_cat, &cmd_cp, &cmd_put, &cmd_mv, &cmd_rm, &cmd_mkdir,
 	&cmd_ln, &cmd_readlink, &cmd_stat, &cmd_df, &cmd_touch, &cmd_truncate,
 	&cmd_watch,
-	&cmd_info, &cmd_bench, &cmd_serve,
+	&cmd_info, &cmd_bench, &cmd_top, &cmd_serve,
 };
 
 static const char top_help[] =

@@ -21,6 +21,15 @@
 static __thread struct vhost_backend *current
 	__attribute__((tls_model("initial-exec")));
 
+/* It is in memory of some other client, which has threads of its own to fall. */
+static __thread volatile sig_atomic_t in_others
+	__attribute__((tls_model("initial-exec")));
+
+void orield_guard_others(bool begin)
+{
+	in_others = begin;
+}
+
 void orield_guard_thread(struct vhost_backend *be)
 {
 	current = be;
@@ -33,7 +42,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 	if (current && info->si_code == BUS_ADRERR &&
 	    mem_map_blank(info->si_addr)) {
-		vhost_backend_stop(current);
+		if (!in_others)
+			vhost_backend_stop(current);
 		errno = saved;
 		return;
 	}

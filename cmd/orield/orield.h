@@ -295,6 +295,8 @@ struct vhost_backend;
 /* Survive SIGBUS in threads that named the connection they work for. */
 ORIEL_MUST_CHECK int orield_guard_start(void);
 void orield_guard_thread(struct vhost_backend *be);
+/* It is going to touch other clients' memory, or is through with it. */
+void orield_guard_others(bool begin);
 
 /*
  * Serve until a signal, or, with opt->connected_fd, until that client leaves.

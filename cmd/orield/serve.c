@@ -173,6 +173,40 @@ static const struct server_window_ops window_ops = {
 	.is_guest = window_is_guest,
 };
 
+/* Another client's thread looks at this one's memory. */
+static void *memory_hold(void *ctx, uint64_t gpa, uint64_t len, void **ret)
+{
+	struct client *c = ctx;
+
+	return vhost_backend_hold(c->be, gpa, len, ret);
+}
+
+static void memory_drop(void *token)
+{
+	mem_map_unref(token);
+}
+
+static const struct server_memory_ops memory_ops = {
+	.hold = memory_hold,
+	.drop = memory_drop,
+	.touch = orield_guard_others,
+};
+
+static struct server_cred cred_of(int sock)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+		return (struct server_cred){ 0 };
+	return (struct server_cred){
+		.known = true,
+		.pid = (uint32_t)cred.pid,
+		.uid = cred.uid,
+		.gid = cred.gid,
+	};
+}
+
 /* -------------------------------------------------------------- clients */
 
 static void ring(int fd)
@@ -247,6 +281,9 @@ int client_start(struct daemon *d, struct place *place, int sock)
 		.window_ctx = c,
 		.later_ops = &later_ops,
 		.later_ctx = c,
+		.memory_ops = &memory_ops,
+		.memory_ctx = c,
+		.cred = cred_of(sock),
 	};
 	int r;
 

@@ -566,6 +566,148 @@ ORIEL_API int oriel_watch_read(struct oriel_watch *w,
  * ended by oriel_disconnect(). */
 ORIEL_API void oriel_unwatch(struct oriel_watch *w);
 
+/* ------------------------------------------------- sessions of a daemon */
+
+#define ORIEL_PEER_SELF (1u << 0)  /* the session that asks */
+#define ORIEL_PEER_READY (1u << 1) /* its handshake is over */
+#define ORIEL_PEER_ORIEL (1u << 2) /* liboriel */
+#define ORIEL_PEER_GUEST (1u << 3) /* a virtual machine monitor */
+#define ORIEL_PEER_GAUGE (1u << 4) /* it can be asked for statistics */
+
+/* A session of the daemon, as the daemon sees it; set size before the call. */
+struct oriel_peer {
+	size_t size;
+	uint64_t id;       /* never used twice by a share; ascending */
+	uint64_t age_ns;   /* since it connected */
+	uint64_t requests; /* FUSE requests it has sent */
+	uint64_t mappings; /* in its window */
+	uint64_t handles;  /* open files and directories */
+	uint64_t nodes;    /* files it knows */
+	uint64_t fds;      /* descriptors the daemon holds for it */
+	int64_t pid;       /* 0: unknown */
+	uint32_t uid;      /* UINT32_MAX: unknown; so is gid */
+	uint32_t gid;
+	uint32_t flags;    /* ORIEL_PEER_* */
+	uint32_t hidden;   /* at the end of the list: how many were left out */
+};
+
+/*
+ * The first session of this share with an id above @after (0: of all), which
+ * may be @s itself: 1 with *@ret filled; 0 at the end, with ret->hidden only.
+ * Those of other users are left out, unless this process is root's or the
+ * daemon's own user's.
+ * Errors also: -EINVAL (size is 0), -EOPNOTSUPP (the daemon does not tell).
+ */
+ORIEL_API int oriel_peer_next(struct oriel_session *s, uint64_t after,
+			      struct oriel_peer *ret);
+
+/* What struct oriel_peer_stats counts; those of struct oriel_info. */
+enum oriel_peer_counter {
+	ORIEL_PEER_HITS,
+	ORIEL_PEER_MISSES,
+	ORIEL_PEER_SETUPS,
+	ORIEL_PEER_SETUP_ERRORS,
+	ORIEL_PEER_UPGRADES,
+	ORIEL_PEER_RECLAIMED,
+	ORIEL_PEER_PREFETCHED,
+	ORIEL_PEER_BYPASSED,
+	ORIEL_PEER_FAULTS,
+	ORIEL_PEER_WINDOW_READ_BYTES,
+	ORIEL_PEER_WINDOW_WRITE_BYTES,
+	ORIEL_PEER_MESSAGE_READ_BYTES,
+	ORIEL_PEER_MESSAGE_WRITE_BYTES,
+	ORIEL_PEER_REQUESTS,
+	ORIEL_PEER_FORGETS,
+	ORIEL_PEER_SLEEPS,
+	/* from here on as they are, not since the session began */
+	ORIEL_PEER_INODES,
+	ORIEL_PEER_OPEN_FILES,
+	ORIEL_PEER_RANGE_BYTES,
+	ORIEL_PEER_RANGES,
+	ORIEL_PEER_FREE_RANGES,
+	ORIEL_PEER_MAPPINGS,
+	ORIEL_PEER_PINNED_RANGES,
+	ORIEL_PEER_DAX, /* 1: on */
+	ORIEL_PEER_COUNTERS,
+};
+
+/* Why a step of a read or write was no hit. */
+enum oriel_miss {
+	ORIEL_MISS_NEW,     /* not mapped, or not to be written: now it is */
+	ORIEL_MISS_SMALL,   /* the file is too small for the window */
+	ORIEL_MISS_FULL,    /* the window is full, and it not worth a place */
+	ORIEL_MISS_BACKOFF, /* set-ups for this file failed: not tried again yet */
+	ORIEL_MISS_FAILED,  /* the set-up failed */
+	ORIEL_MISS_NOWAIT,  /* the caller would not wait */
+	ORIEL_MISSES,
+};
+
+/* Which latencies are told apart: from a message to its answer. */
+enum oriel_latency {
+	ORIEL_LATENCY_NAME,  /* LOOKUP and what else takes names */
+	ORIEL_LATENCY_ATTR,
+	ORIEL_LATENCY_OPEN,  /* and close */
+	ORIEL_LATENCY_READ,
+	ORIEL_LATENCY_WRITE,
+	ORIEL_LATENCY_DIR,
+	ORIEL_LATENCY_MAP,   /* SETUPMAPPING and REMOVEMAPPING */
+	ORIEL_LATENCY_OTHER,
+	ORIEL_LATENCIES,
+};
+
+/* "hits", "new", "name": as used in reports; NULL: no such number. */
+ORIEL_API const char *oriel_peer_counter_name(unsigned counter);
+ORIEL_API const char *oriel_miss_name(unsigned miss);
+ORIEL_API const char *oriel_latency_name(unsigned latency);
+/* "LOOKUP"; "unknown". */
+ORIEL_API const char *oriel_opcode_name(unsigned opcode);
+
+#define ORIEL_LATENCY_BUCKETS 256
+/* Least latency of bucket @bucket (0..256), nanoseconds; the last one has no
+ * end. */
+ORIEL_API uint64_t oriel_latency_ns(unsigned bucket);
+
+/* A cell of the window's picture. */
+#define ORIEL_CELL_HEAT 0x0fu /* 0 free, 1 not used lately .. 9 hot */
+#define ORIEL_CELL_WRITABLE 0x10u
+#define ORIEL_CELL_PINNED 0x20u
+#define ORIEL_CELLS_MAX 4096
+
+/*
+ * What a session says of itself: its own claim, bounded but not proven. Set size
+ * before the call.
+ */
+struct oriel_peer_stats {
+	size_t size;
+	uint64_t ops[64];  /* the daemon's count of requests by FUSE opcode (63:
+			      all above); all that follows is the session's */
+	uint32_t valid;    /* 0: it has nothing to say, or not yet; the rest is 0 */
+	uint64_t when_ns;  /* CLOCK_MONOTONIC, when it was published */
+	uint64_t age_ns;   /* since then */
+	uint32_t answers;  /* which question it answers */
+	uint32_t asked;    /* the number of this call's question; 0: none */
+	uint32_t ranges_per_cell;
+	uint32_t n_cells;  /* the ranges behind them are free */
+	uint32_t timed;    /* latencies are being taken */
+	char name[32];     /* the program, any bytes */
+	uint64_t counters[64];               /* by enum oriel_peer_counter */
+	uint64_t misses[16];                 /* by enum oriel_miss */
+	uint32_t latencies[8][ORIEL_LATENCY_BUCKETS]; /* counts since watched
+					first, by enum oriel_latency; wrap */
+	uint8_t cells[ORIEL_CELLS_MAX];      /* ORIEL_CELL_* */
+};
+
+/*
+ * What is known of session @id. With @ask it is asked to publish, which it does
+ * at once, but after this call has returned: look again some milliseconds later,
+ * until ret->answers is what was asked. Latencies are taken while it is asked at
+ * least every five seconds.
+ * Errors also: -EINVAL (size is 0), -ENOENT (it has gone), -EACCES (not yours to
+ * see), -EOPNOTSUPP.
+ */
+ORIEL_API int oriel_peer_stats(struct oriel_session *s, uint64_t id, int ask,
+			       struct oriel_peer_stats *ret);
+
 #ifdef __cplusplus
 }
 #endif

@@ -20,4 +20,8 @@ int futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 /* Wake at most @count sleepers. */
 void futex_wake(_Atomic uint32_t *word, int count);
 
+/* The same in memory that processes share; the two kinds do not meet. */
+int futex_wait_shared(uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void futex_wake_shared(uint32_t *word, int count);
+
 #endif

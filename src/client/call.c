@@ -707,7 +707,8 @@ int client_call(struct oriel_session *s, struct client_call *c)
 {
 	uint32_t timeout_ms = c->timeout_ms ? c->timeout_ms :
 					      s->opts.timeout_ms;
-	uint64_t deadline_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
+	const uint64_t start_ns = clock_now_ns();
+	uint64_t deadline_ns = start_ns + timeout_ms * NS_PER_MS;
 	/* relaxed: set once, by the thread that disconnects */
 	uint64_t goodbye_ns = atomic_load_explicit(&s->goodbye_ns,
 						   memory_order_relaxed);
@@ -741,6 +742,7 @@ int client_call(struct oriel_session *s, struct client_call *c)
 					  memory_order_acq_rel);
 	if (slot)
 		slot_put(s, slot);
+	client_gauge_hook(s, c->opcode, start_ns);
 	client_forget_more(s);
 	if (err == -ENOSYS && c->opcode < 64)
 		atomic_fetch_or_explicit(&s->nosys, UINT64_C(1) << c->opcode,

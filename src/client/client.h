@@ -31,6 +31,7 @@
 #include "base/spin.h"
 #include "base/util.h"
 #include "dax/dax.h"
+#include "client/gauge.h"
 #include "embed/embed.h"
 #include "vhost/frontend.h"
 #include "wire/fuse.h"
@@ -327,6 +328,8 @@ struct oriel_session {
 	bool watch_stop; /* it has to end */
 	int watch_err;   /* why it did by itself; 0: it runs */
 
+	struct client_gauge gauge;
+
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_forgotten;
 	_Atomic uint64_t n_sleeps;
@@ -360,6 +363,27 @@ ORIEL_MUST_CHECK ssize_t client_msg_write(struct oriel_file *f,
 /* Watches end, and their thread; for oriel_disconnect(). */
 void client_watches_init(struct oriel_session *s);
 void client_watches_done(struct oriel_session *s);
+
+/* --------------------------------------------------------------- gauge.c */
+
+/* Say in FUSE_INIT where the page is, if there is one and a daemon for it. */
+void client_gauge_place(struct oriel_session *s, struct fuse_init_in *in);
+/* The session is whole: it may be looked at. */
+void client_gauge_start(struct oriel_session *s);
+/* Before anything that it looks at goes; also if never started. */
+void client_gauge_stop(struct oriel_session *s);
+void client_gauge_message(struct oriel_session *s, uint32_t opcode,
+			  uint64_t start_ns) __attribute__((cold));
+
+/* A message that was sent at @start_ns has been answered. */
+static inline void client_gauge_hook(struct oriel_session *s, uint32_t opcode,
+				     uint64_t start_ns)
+{
+	/* relaxed: a hint, one message more or less */
+	if (ORIEL_UNLIKELY(atomic_load_explicit(&s->gauge.hook,
+						memory_order_relaxed)))
+		client_gauge_message(s, opcode, start_ns);
+}
 
 /* --------------------------------------------------------------- errors */
 

@@ -54,6 +54,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	pthread_cond_init(&s->slot_freed, &attr);
 	pthread_condattr_destroy(&attr);
 	list_init(&s->files);
+	pthread_mutex_init(&s->gauge.lock, NULL);
 	client_watches_init(s);
 	list_init(&s->pins);
 	list_init(&s->lru);
@@ -65,6 +66,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 static void session_free(struct oriel_session *s)
 {
 	client_die(s, -ENOTCONN);
+	client_gauge_stop(s);
 	dax_window_stop(s->dax);
 	if (s->root)
 		client_inode_put(s->root);
@@ -78,6 +80,7 @@ static void session_free(struct oriel_session *s)
 		embed_reap(&s->child);
 	}
 	pthread_cond_destroy(&s->slot_freed);
+	pthread_mutex_destroy(&s->gauge.lock);
 	pthread_mutex_destroy(&s->watch_lock);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->submit_lock);
@@ -170,6 +173,8 @@ static int shake_hands(struct oriel_session *s, int *sock)
 		.request_queues = 1,
 		.queue_size = QUEUE_SIZE,
 		.arena_bytes = align_up(s->opts.arena_bytes, KIB(4)),
+		/* who has a daemon of his own cannot be watched */
+		.gauge_bytes = s->child.pid ? 0 : GAUGE_BYTES,
 		.max_window_bytes = s->opts.dax == ORIEL_DAX_NEVER ?
 					    0 :
 					    s->opts.window_bytes,
@@ -258,8 +263,10 @@ static int init_fuse(struct oriel_session *s, uint32_t *ret_map_align)
 		.out_min = FUSE_COMPAT_INIT_OUT_SIZE,
 		.timeout_ms = HANDSHAKE_MS,
 	};
-	int err = client_call(s, &c);
+	int err;
 
+	client_gauge_place(s, &in);
+	err = client_call(s, &c);
 	if (err)
 		return client_connect_fail(err, "%s: FUSE_INIT: %s", s->share,
 					   oriel_strerror(err));
@@ -423,6 +430,7 @@ static int connect_common(const char *share, int sock,
 		session_free(s);
 		return err;
 	}
+	client_gauge_start(s);
 	log_info("session %s: FUSE 7.%u, DAX %s%s", s->share, s->minor,
 		 s->dax ? "on" : "off: ", s->dax ? "" : s->dax_why);
 	*ret = s;

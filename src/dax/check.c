@@ -17,7 +17,8 @@ static char range_char(const struct dax_range *r)
 		return '#';
 	writable = atomic_load_explicit(&m->writable, memory_order_relaxed);
 	referenced = atomic_load_explicit(&m->referenced,
-					  memory_order_relaxed);
+					  memory_order_relaxed) ||
+		     atomic_load_explicit(&m->seen, memory_order_relaxed);
 	if (referenced)
 		return writable ? 'W' : 'R';
 	return writable ? 'w' : 'r';

@@ -170,6 +170,7 @@ void dax_window_free(struct dax_window *w)
 	pthread_cond_destroy(&w->wake);
 	pthread_mutex_destroy(&w->lock);
 	dax_ghost_free(w->ghost);
+	free(w->heat);
 	free(w->ranges);
 	free(w);
 }

@@ -107,6 +107,17 @@ struct dax_config {
 };
 
 /* Monotonic counters; a snapshot, each read once. */
+/* Why a step was no hit; each counted once, by the first attempt. */
+enum dax_miss {
+	DAX_MISS_NEW,     /* it was set up or upgraded, or somebody else did */
+	DAX_MISS_SMALL,   /* the file is too small */
+	DAX_MISS_FULL,    /* not worth a range, or there is none */
+	DAX_MISS_BACKOFF, /* set-ups failed: not tried again yet */
+	DAX_MISS_FAILED,  /* the set-up failed */
+	DAX_MISS_NOWAIT,
+	DAX_MISSES,
+};
+
 struct dax_stats {
 	uint64_t ranges;        /* in the window */
 	uint64_t free_ranges;   /* now */
@@ -128,6 +139,7 @@ struct dax_stats {
 	uint64_t faults;        /* copies stopped by a fault (truncation) */
 	uint64_t bytes_read;    /* through the window */
 	uint64_t bytes_written;
+	uint64_t miss[DAX_MISSES]; /* misses by cause */
 };
 
 /* Set-ups that failed in a row, and misses that shall not try; see io.c. */
@@ -170,6 +182,21 @@ uint64_t dax_window_range_bytes(const struct dax_window *w);
  * Fills at most @len bytes, returns the number of ranges.
  */
 size_t dax_window_picture(struct dax_window *w, char *buf, size_t len);
+
+#define DAX_HEAT_MASK 0x0fu
+#define DAX_HEAT_MAX 9u
+#define DAX_HEAT_WRITABLE 0x10u
+#define DAX_HEAT_PINNED 0x20u
+
+/*
+ * How hot the ranges are: 0 free, 1 mapped but not used lately, up to
+ * DAX_HEAT_MAX, by what was used since the look before; with the flags above. As
+ * cells of *@ret_ranges_per_cell ranges each, the hottest of them, all flags; at
+ * most @max, and how many is returned: those behind are free. One look at a
+ * time; takes the window's lock for a few ranges at once.
+ */
+uint32_t dax_window_heat(struct dax_window *w, uint8_t *cells, uint32_t max,
+			 uint32_t *ret_ranges_per_cell);
 
 /* @w NULL: a file without DAX; all other calls then say DAX_BYPASS. */
 void dax_inode_init(struct dax_inode *di, struct dax_window *w, void *file);

@@ -12,6 +12,7 @@
  *   admit.c    who is worth evicting somebody for
  *   worker.c   the background thread: refill and prefetch
  *   stats.c    counters per thread
+ *   heat.c     how hot ranges are, for who watches
  *   check.c    pictures and the whole-structure check
  */
 #ifndef ORIEL_DAX_INTERNAL_H
@@ -59,6 +60,7 @@ struct dax_mapping {
 	uint64_t file_start;
 	_Atomic bool writable;
 	_Atomic bool referenced; /* since the clock hand last passed */
+	_Atomic bool seen; /* the same, but heat.c took that mark away */
 
 	_Atomic unsigned pins; /* raised under inode->lock (either way) */
 	uint32_t first_range;
@@ -97,6 +99,8 @@ enum dax_counter {
 	DAX_N_FAULTS,
 	DAX_N_BYTES_READ,
 	DAX_N_BYTES_WRITTEN,
+	DAX_N_MISS, /* the first of DAX_MISSES */
+	DAX_N_MISS_LAST = DAX_N_MISS + DAX_MISSES - 1,
 	DAX_COUNTERS,
 };
 
@@ -116,6 +120,8 @@ struct dax_window {
 	uint64_t id;        /* never used twice in a process; see stats.c */
 	struct dax_range *ranges;
 	struct dax_ghost *ghost;
+	uint8_t *heat; /* of each range, as of the last look; NULL: none. Used
+			  by who looks */
 	_Atomic bool is_unsupported; /* map() said -ENOSYS */
 
 	/*

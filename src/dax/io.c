@@ -190,7 +190,7 @@ static void note_setup(struct dax_inode *di, enum dax_intent intent, int err)
 				      memory_order_relaxed);
 }
 
-static int setup(const struct io *io, size_t n)
+static int setup(const struct io *io, size_t n, enum dax_miss *why)
 {
 	struct dax_inode *di = io->di;
 	uint64_t bytes = UINT64_C(1) << di->window->shift;
@@ -204,10 +204,15 @@ static int setup(const struct io *io, size_t n)
 	};
 	int err;
 
-	if (io->size < di->window->cfg.small_file_bytes ||
-	    is_backed_off(di, io->intent))
+	*why = DAX_MISS_SMALL;
+	if (io->size < di->window->cfg.small_file_bytes)
+		return -EBUSY;
+	*why = DAX_MISS_BACKOFF;
+	if (is_backed_off(di, io->intent))
 		return -EBUSY;
 	err = dax_fault(di, &want, NULL);
+	*why = !err || err == -EAGAIN ? DAX_MISS_NEW :
+	       err == -EBUSY	      ? DAX_MISS_FULL : DAX_MISS_FAILED;
 	note_setup(di, io->intent, err);
 	return err;
 }
@@ -218,6 +223,7 @@ step_slow(const struct io *io, size_t n, size_t *copied)
 {
 	struct dax_window *w = io->di->window;
 	enum step step = step_tree(io, n, copied);
+	enum dax_miss why;
 	int attempt, err;
 
 	if (step == STEP_MISS)
@@ -226,9 +232,13 @@ step_slow(const struct io *io, size_t n, size_t *copied)
 		dax_count(w, DAX_N_HITS, 1);
 	for (attempt = 0; step == STEP_MISS && attempt < STEP_ATTEMPTS;
 	     attempt++) {
-		if (io->flags & DAX_NOWAIT)
+		if (io->flags & DAX_NOWAIT) {
+			dax_count(w, DAX_N_MISS + DAX_MISS_NOWAIT, 1);
 			return DAX_AGAIN;
-		err = setup(io, n);
+		}
+		err = setup(io, n, &why);
+		if (!attempt)
+			dax_count(w, DAX_N_MISS + why, 1);
 		if (err && err != -EAGAIN)
 			break;
 		step = step_tree(io, n, copied);

@@ -165,6 +165,7 @@ static int setup_locked(struct dax_inode *di, const struct dax_want *want,
 	atomic_init(&m->writable, want->intent == DAX_WRITE);
 	/* The copy behind this miss is still to come: not the next victim. */
 	atomic_init(&m->referenced, !want->is_prefetch);
+	atomic_init(&m->seen, false);
 	atomic_init(&m->pins, 0);
 	list_init(&m->doomed);
 

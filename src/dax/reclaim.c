@@ -52,10 +52,12 @@ static bool batch_holds(struct dax_window *w, struct batch *b,
 /* Was it used since the hand last passed? Then not, this time. */
 static bool second_chance(struct dax_mapping *m)
 {
-	/* relaxed: a mark, it orders nothing */
-	if (!atomic_load_explicit(&m->referenced, memory_order_relaxed))
+	/* relaxed: marks, they order nothing */
+	if (!atomic_load_explicit(&m->referenced, memory_order_relaxed) &&
+	    !atomic_load_explicit(&m->seen, memory_order_relaxed))
 		return false;
 	atomic_store_explicit(&m->referenced, false, memory_order_relaxed);
+	atomic_store_explicit(&m->seen, false, memory_order_relaxed);
 	m->uses++;
 	return true;
 }

@@ -189,6 +189,8 @@ void dax_window_stats(const struct dax_window *cw, struct dax_stats *ret)
 		.bytes_read = n[DAX_N_BYTES_READ],
 		.bytes_written = n[DAX_N_BYTES_WRITTEN],
 	};
+	for (i = 0; i < DAX_MISSES; i++)
+		ret->miss[i] = n[DAX_N_MISS + i];
 	pthread_mutex_lock(&w->lock);
 	ret->free_ranges = w->n_free;
 	ret->mappings = w->n_mappings;

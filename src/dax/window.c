@@ -113,9 +113,12 @@ static void grow_up_locked(struct dax_window *w, struct dax_mapping *m)
 {
 	struct dax_mapping *youngest = w->ranges[w->youngest].mapping;
 
-	if (youngest && youngest != m)
+	if (youngest && youngest != m) {
+		atomic_store_explicit(&youngest->seen, false,
+				      memory_order_relaxed);
 		atomic_store_explicit(&youngest->referenced, false,
 				      memory_order_relaxed);
+	}
 	w->youngest = m->first_range;
 }
 

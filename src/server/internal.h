@@ -10,6 +10,8 @@
  *
  * LOCKS, in the order in which they are taken; none is held over a system call
  * on a file except map_lock and dax_lock:
+ *   share->peers_lock  which sessions there are (op_peer.c); short, but above
+ *                      session->lock
  *   session->map_lock  the session's window mappings; held while the front end
  *                      is asked to map or unmap
  *   inode->dax_lock    the descriptors an inode keeps for mappings; held while
@@ -105,6 +107,7 @@ struct server_counters {
 	_Atomic uint64_t mappings;
 	_Atomic uint64_t sessions;
 	_Atomic uint64_t waits; /* for locks, each with a thread */
+	/* of sessions that have gone; those of the others are with them */
 	_Atomic uint64_t ops[64];
 	_Atomic uint64_t queues[16];
 };
@@ -141,6 +144,9 @@ struct server_share {
 	pthread_mutex_t lock;
 	struct hash_table by_key;
 	uint64_t gone; /* inodes that went since memory was given back; lock */
+	pthread_mutex_t peers_lock;
+	struct list peers;      /* sessions, by id; peers_lock */
+	uint64_t last_peer;     /* peers_lock */
 	struct server_counters n;
 };
 
@@ -204,6 +210,13 @@ struct server_session {
 	int no_waits;                 /* > 0: none may begin */
 	uint64_t early[16];           /* requests interrupted too early */
 	unsigned early_next;
+	struct list peer;             /* share->peers_lock; so is the id */
+	uint64_t id;
+	uint64_t since_ns;            /* when it began */
+	_Atomic uint64_t n_maps;
+	_Atomic uint64_t gauge_gpa;   /* 0: it has no gauge page */
+	_Atomic uint64_t ops[64];     /* requests by opcode (63: all above) */
+	_Atomic uint64_t queues[16];  /* by queue (15: all above) */
 };
 
 #define SERVER_GROUPS_MAX 32 /* of the daemon's own; with more they stay */
@@ -269,6 +282,8 @@ ORIEL_MUST_CHECK int server_fd_reserve(struct server_share *sh);
 /* May @s have one more node, handle, owner of locks or mapped file? 0 or
  * -EMFILE; s->lock is held. */
 ORIEL_MUST_CHECK int server_quota_locked(const struct server_session *s);
+/* How many descriptors are on its account; s->lock is held. */
+uint64_t server_fds_locked(const struct server_session *s);
 void server_fd_release(struct server_share *sh); /* one reservation */
 void server_fd_drop(struct server_share *sh, int fd); /* close and release */
 
@@ -375,6 +390,17 @@ void server_subs_init(struct server_session *s);
 void server_subs_clear(struct server_session *s); /* all of them go */
 void server_subs_done(struct server_session *s);
 void server_subs_cancel(struct server_session *s, bool begin);
+
+/* op_peer.c: sessions that others can look at */
+void server_peers_init(struct server_share *sh);
+void server_peers_done(struct server_share *sh);
+void server_peer_enter(struct server_session *s);
+void server_peer_leave(struct server_session *s);
+/* FUSE_INIT says where its gauge page is. */
+void server_peer_gauge(struct server_session *s, const struct fuse_init_in *in);
+/* Requests of all sessions that are and have been. */
+void server_peers_count(struct server_share *sh, struct server_stats *ret);
+ssize_t server_op_peer(struct server_req *req, const struct fuse_ioctl_in *in);
 
 /* handles.c */
 ORIEL_MUST_CHECK int server_handle_new(struct server_session *s, int fd,

@@ -191,6 +191,7 @@ static void mapping_free(struct server_share *sh, struct server_mapping *m)
 static void tree_add(struct server_session *s, struct server_mapping *m)
 {
 	itree_insert(&s->maps, &m->node);
+	atomic_fetch_add_explicit(&s->n_maps, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->share->n.mappings, 1,
 				  memory_order_relaxed);
 }
@@ -198,6 +199,7 @@ static void tree_add(struct server_session *s, struct server_mapping *m)
 static void tree_del(struct server_session *s, struct server_mapping *m)
 {
 	itree_remove(&s->maps, &m->node);
+	atomic_fetch_sub_explicit(&s->n_maps, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&s->share->n.mappings, 1,
 				  memory_order_relaxed);
 }

@@ -432,6 +432,9 @@ ssize_t server_op_ioctl(struct server_req *req)
 		return op_take(req, in.out_size);
 	case FUSE_WIRE_IOC_WATCH_CANCEL:
 		return op_cancel(req);
+	case FUSE_WIRE_IOC_PEER_NEXT:
+	case FUSE_WIRE_IOC_PEER_STATS:
+		return server_op_peer(req, &in);
 	default:
 		return -ENOTTY;
 	}

@@ -128,6 +128,29 @@ struct server_notify_ops {
 	int (*send)(void *ctx, const void *msg, size_t len);
 };
 
+/*
+ * Memory of a client that another one's thread may look at: its gauge page. NULL
+ * as a whole: none has any.
+ */
+struct server_memory_ops {
+	/* Keep [@gpa, @gpa + @len) mapped, at *@ret: a token, or NULL if it is
+	 * not all there. Any thread. */
+	void *(*hold)(void *ctx, uint64_t gpa, uint64_t len, void **ret);
+	/* The same thread; also when the client has gone. */
+	void (*drop)(void *token);
+	/* This thread is going to touch such memory, or is through: if it is
+	 * taken away meanwhile, that is not its own client's doing. */
+	void (*touch)(bool begin);
+};
+
+/* Who a client is, as the system says, in our name spaces. */
+struct server_cred {
+	bool known;
+	uint32_t pid;
+	uint32_t uid;
+	uint32_t gid;
+};
+
 #define SERVER_LATER ((ssize_t)-(1 << 20)) /* no errno */
 
 struct server_session_config {
@@ -137,6 +160,9 @@ struct server_session_config {
 	void *later_ctx;
 	const struct server_notify_ops *notify_ops; /* NULL: none */
 	void *notify_ctx;
+	const struct server_memory_ops *memory_ops; /* NULL: none */
+	void *memory_ctx;
+	struct server_cred cred;
 	uint64_t window_bytes; /* 0: none */
 	const struct server_window_ops *window_ops;
 	void *window_ctx;

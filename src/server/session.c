@@ -285,15 +285,14 @@ static ssize_t run_op(struct server_req *req, const struct op *op,
 	return r;
 }
 
-static void count(struct server_share *sh, uint32_t opcode, unsigned queue)
+static void count(struct server_session *s, uint32_t opcode, unsigned queue)
 {
-	const unsigned last = ARRAY_LEN(sh->n.queues) - 1;
+	const unsigned last = ARRAY_LEN(s->queues) - 1;
 
 	if (queue > last)
 		queue = last;
-	atomic_fetch_add_explicit(&sh->n.queues[queue], 1,
-				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&sh->n.ops[opcode < 63 ? opcode : 63], 1,
+	atomic_fetch_add_explicit(&s->queues[queue], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->ops[opcode < 63 ? opcode : 63], 1,
 				  memory_order_relaxed);
 }
 
@@ -315,7 +314,7 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 	req.in_len = server_iov_len(in, n_in);
 	if (!(op->flags & OP_NO_REPLY) && req.in_len < HDR_OUT)
 		return -EPROTO;
-	count(s->share, req.hdr.opcode, queue);
+	count(s, req.hdr.opcode, queue);
 	req.t = server_thread_get();
 	if (ORIEL_UNLIKELY(!req.t))
 		r = -ENOMEM;
@@ -373,6 +372,7 @@ int server_session_new(struct server_share *sh,
 	server_subs_init(s);
 	atomic_fetch_add_explicit(&sh->n.sessions, 1, memory_order_relaxed);
 	server_watch_enter(s);
+	server_peer_enter(s);
 	*ret = s;
 	return 0;
 
@@ -391,6 +391,7 @@ static void unready(struct server_session *s)
 {
 	atomic_store_explicit(&s->ready, false, memory_order_relaxed);
 	atomic_store_explicit(&s->flags, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->gauge_gpa, 0, memory_order_relaxed);
 }
 
 /* All but the mappings. */
@@ -425,6 +426,7 @@ void server_session_free(struct server_session *s)
 {
 	if (!s)
 		return;
+	server_peer_leave(s);
 	server_watch_leave(s);
 	clear(s, false);
 	hash_table_done(&s->backings);
@@ -556,6 +558,7 @@ ssize_t server_op_init(struct server_req *req)
 	atomic_store_explicit(&req->s->is_guest, is_guest(req->s),
 			      memory_order_relaxed);
 	atomic_store_explicit(&req->s->flags, flags, memory_order_relaxed);
+	server_peer_gauge(req->s, &in);
 	/* pairs with the acquire in run_op() */
 	atomic_store_explicit(&req->s->ready, true, memory_order_release);
 	return sizeof(out);

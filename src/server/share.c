@@ -32,15 +32,18 @@ static uint64_t fd_limit(unsigned n_shares)
 	return (rl.rlim_cur - rl.rlim_cur / 4) / n_shares;
 }
 
-int server_quota_locked(const struct server_session *s)
+uint64_t server_fds_locked(const struct server_session *s)
 {
 	uint64_t n = s->handles.count +
 		     atomic_load_explicit(&s->n_owners, memory_order_relaxed) +
 		     atomic_load_explicit(&s->tally->fds, memory_order_relaxed);
 
-	if (!s->share->mounts)
-		n += s->nodes.count;
-	return n < s->share->session_limit ? 0 : -EMFILE;
+	return s->share->mounts ? n : n + s->nodes.count;
+}
+
+int server_quota_locked(const struct server_session *s)
+{
+	return server_fds_locked(s) < s->share->session_limit ? 0 : -EMFILE;
 }
 
 int server_fd_reserve(struct server_share *sh)
@@ -125,6 +128,7 @@ static void share_free(struct server_share *sh)
 		server_inode_unref(sh, sh->root);
 	hash_table_done(&sh->by_key);
 	server_fh_done(sh);
+	server_peers_done(sh);
 	pthread_mutex_destroy(&sh->watch_lock);
 	pthread_mutex_destroy(&sh->lock);
 	fd_close(&sh->cfg.root_fd);
@@ -147,6 +151,7 @@ int server_share_new(const struct server_share_config *cfg,
 	atomic_init(&sh->next_nodeid, FUSE_ROOT_ID);
 	pthread_mutex_init(&sh->lock, NULL);
 	pthread_mutex_init(&sh->watch_lock, NULL);
+	server_peers_init(sh);
 	server_fh_init(sh);
 	if (!sh->cfg.n_shares)
 		sh->cfg.n_shares = 1;
@@ -189,8 +194,6 @@ static uint64_t counter(_Atomic uint64_t *c)
 
 void server_share_stats(struct server_share *sh, struct server_stats *ret)
 {
-	unsigned i;
-
 	pthread_mutex_lock(&sh->lock);
 	ret->inodes = sh->by_key.count;
 	pthread_mutex_unlock(&sh->lock);
@@ -198,11 +201,5 @@ void server_share_stats(struct server_share *sh, struct server_stats *ret)
 	ret->handles = counter(&sh->n.handles);
 	ret->mappings = counter(&sh->n.mappings);
 	ret->sessions = counter(&sh->n.sessions);
-	ret->requests = 0;
-	for (i = 0; i < ARRAY_LEN(ret->ops); i++)
-		ret->ops[i] = counter(&sh->n.ops[i]);
-	for (i = 0; i < ARRAY_LEN(ret->queues); i++) {
-		ret->queues[i] = counter(&sh->n.queues[i]);
-		ret->requests += ret->queues[i];
-	}
+	server_peers_count(sh, ret);
 }

@@ -133,6 +133,14 @@ bool vhost_backend_has_shmem(const struct vhost_backend *be);
 bool vhost_backend_is_oriel(const struct vhost_backend *be);
 
 /*
+ * Keep [@gpa, @gpa + @len) of the front end's memory mapped, at *@ret: a map to be
+ * given to mem_map_unref(), also after vhost_backend_free(); NULL if it is not
+ * all there. Any thread.
+ */
+struct mem_map *vhost_backend_hold(struct vhost_backend *be, uint64_t gpa,
+				   uint64_t len, void **ret);
+
+/*
  * From within handle(), on queue @queue's thread: the chain that is being
  * handled is going to be answered later, handle() will return VHOST_LATER. NULL
  * (no memory; room for the answer in too many pieces): it is not.

@@ -26,6 +26,20 @@ struct mem_map *be_mem_get(struct vhost_backend *be)
 	return m;
 }
 
+struct mem_map *vhost_backend_hold(struct vhost_backend *be, uint64_t gpa,
+				   uint64_t len, void **ret)
+{
+	struct mem_map *m = be_mem_get(be);
+	void *p = m ? mem_map_gpa(m, gpa, len) : NULL;
+
+	if (!p) {
+		mem_map_unref(m);
+		return NULL;
+	}
+	*ret = p;
+	return m;
+}
+
 static void publish(struct vhost_backend *be, struct mem_map *m)
 {
 	struct mem_map *old;

@@ -20,6 +20,7 @@ struct vhost_frontend_config {
 	unsigned request_queues; /* wanted, >= 1; fewer if the peer has fewer */
 	unsigned queue_size;     /* entries, power of two */
 	uint64_t arena_bytes;    /* request memory, page multiple */
+	uint64_t gauge_bytes;    /* more, for the gauge page; page multiple */
 	/*
 	 * Most bytes of window to reserve: the window is the smaller of this
 	 * and what the back end says. 0: no window.
@@ -39,6 +40,8 @@ struct vhost_frontend_info {
 	unsigned char *arena;
 	uint64_t arena_gpa;
 	uint64_t arena_bytes;
+	unsigned char *gauge; /* of cfg.gauge_bytes; NULL: none asked for */
+	uint64_t gauge_gpa;
 	unsigned char *window; /* NULL: none */
 	uint64_t window_bytes;
 	const char *no_window_why; /* NULL when there is one; else a sentence

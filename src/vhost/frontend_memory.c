@@ -6,6 +6,7 @@
  *   queue 0: descriptors | available | used | indirect tables   (64-aligned)
  *   queue 1: ...
  *   arena
+ *   the gauge page, not touched until somebody wants to know
  *
  * Sizes come from our own configuration, so sums are checked once, here, and
  * nothing a peer says takes part in them.
@@ -44,28 +45,34 @@ static uint64_t layout_queue(struct vhost_frontend *fe, struct fe_queue *q,
 
 int fe_memory_create(struct vhost_frontend *fe)
 {
-	uint64_t off = 0;
+	uint64_t off = 0, bytes;
 	void *mem;
 	int err;
 
 	for (unsigned i = 0; i < fe->info.n_queues; i++)
 		off = layout_queue(fe, &fe->queues[i], off);
 	fe->arena_off = off;
-	if (!range_fits(off, fe->cfg.arena_bytes, INT64_MAX))
+	if (!range_fits(off, fe->cfg.arena_bytes,
+			INT64_MAX - fe->cfg.gauge_bytes))
 		return fe_error(fe, -EINVAL, "the arena is too large");
 
-	err = fd_memfd("oriel-rings", off + fe->cfg.arena_bytes, &fe->mem_fd);
+	bytes = off + fe->cfg.arena_bytes + fe->cfg.gauge_bytes;
+	err = fd_memfd("oriel-rings", bytes, &fe->mem_fd);
 	if (err)
 		return fe_error(fe, err, "no shared memory (memfd_create)");
-	mem = mmap(NULL, off + fe->cfg.arena_bytes, PROT_READ | PROT_WRITE,
-		   MAP_SHARED, fe->mem_fd, 0);
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fe->mem_fd,
+		   0);
 	if (mem == MAP_FAILED)
 		return fe_error(fe, -errno, "no shared memory (mmap)");
 	fe->mem = mem;
-	fe->mem_bytes = off + fe->cfg.arena_bytes;
+	fe->mem_bytes = bytes;
 	fe->info.arena = fe->mem + off;
 	fe->info.arena_gpa = FE_GPA_BASE + off;
 	fe->info.arena_bytes = fe->cfg.arena_bytes;
+	if (fe->cfg.gauge_bytes) {
+		fe->info.gauge = fe->info.arena + fe->cfg.arena_bytes;
+		fe->info.gauge_gpa = fe->info.arena_gpa + fe->cfg.arena_bytes;
+	}
 	return 0;
 }
 

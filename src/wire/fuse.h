@@ -102,6 +102,54 @@ struct fuse_wire_event {
 #define FUSE_WIRE_IOC_WATCH_TAKE _IO('O', 4)
 #define FUSE_WIRE_IOC_WATCH_CANCEL _IO('O', 5) /* WAIT is -EINTR */
 
+/*
+ * Looking at the sessions of a share (docs/design/top.md). NEXT: the first after
+ * session @id that the asker may see; one with id 0 is the end. STATS: session
+ * @id; answered with a fuse_wire_peer, its requests by opcode, and a copy of its
+ * gauge page (wire/gauge.h) if it has one and there is room.
+ */
+struct fuse_wire_peer_in {
+	uint64_t id;
+	uint32_t ask; /* STATS, 1: have it publish anew */
+	uint32_t padding;
+};
+
+struct fuse_wire_peer {
+	uint64_t id;
+	uint64_t age_ns;   /* since it connected */
+	uint64_t requests;
+	uint64_t mappings;
+	uint64_t handles;
+	uint64_t nodes;
+	uint64_t fds;      /* the daemon's, for it */
+	uint32_t pid;      /* 0: unknown */
+	uint32_t uid;      /* UINT32_MAX: unknown */
+	uint32_t gid;
+	uint32_t flags;    /* FUSE_WIRE_PEER_* */
+	uint32_t hidden;   /* NEXT, at the end: sessions that were left out */
+	uint32_t asked;    /* STATS: the question's number; 0: not asked */
+};
+
+#define FUSE_WIRE_PEER_SELF (1u << 0)
+#define FUSE_WIRE_PEER_READY (1u << 1)  /* FUSE_INIT was answered */
+#define FUSE_WIRE_PEER_ORIEL (1u << 2)  /* liboriel */
+#define FUSE_WIRE_PEER_GUEST (1u << 3)  /* a virtual machine monitor */
+#define FUSE_WIRE_PEER_GAUGE (1u << 4)  /* has a gauge page */
+
+#define FUSE_WIRE_PEER_OPS 64u /* by opcode (63: all above) */
+
+#define FUSE_WIRE_IOC_PEER_NEXT _IOW('O', 64, struct fuse_wire_peer_in)
+#define FUSE_WIRE_IOC_PEER_STATS _IOW('O', 65, struct fuse_wire_peer_in)
+
+/* fuse_init_in.unused[], with FUSE_WIRE_INIT_MAGIC: where the gauge page lies
+ * in the front end's memory; the address in two halves. 0 bytes: there is none. */
+#define FUSE_WIRE_INIT_GAUGE_BYTES 1
+#define FUSE_WIRE_INIT_GAUGE_LOW 2
+#define FUSE_WIRE_INIT_GAUGE_HIGH 3
+
+_Static_assert(sizeof(struct fuse_wire_peer_in) == 16, "no padding");
+_Static_assert(sizeof(struct fuse_wire_peer) == 80, "no padding");
+
 /* The bits of ORIEL_WATCH_*. */
 #define FUSE_WIRE_WATCH_CREATE (1u << 0)
 #define FUSE_WIRE_WATCH_DELETE (1u << 1)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""oriel top: a real daemon, real clients that wait, and what top says."""
+
+import json
+import os
+import signal
+import subprocess
+
+import clilib
+
+
+class Top(clilib.Case):
+    def setUp(self):
+        super().setUp()
+        self.sock = os.path.join(self.dir, "sock")
+        orield = os.path.join(os.path.dirname(clilib.ORIEL), "orield")
+        r, w = os.pipe()
+        self.daemon = subprocess.Popen(
+            [os.environ.get("ORIEL_DAEMON", orield),
+             "--socket-path=" + self.sock, "--shared-dir=" + self.share,
+             "--ready-fd=%d" % w, "--sandbox=none",
+             "--seccomp=" + os.environ.get("ORIEL_TEST_SECCOMP", "kill")],
+            pass_fds=[w], stderr=subprocess.DEVNULL)
+        self.addCleanup(self.daemon.wait)
+        self.addCleanup(self.daemon.kill)
+        os.close(w)
+        with os.fdopen(r) as f:
+            self.assertTrue(f.readline().startswith("READY"))
+
+    def client(self):
+        """A session that watches the share, and so stays."""
+        p = subprocess.Popen([clilib.ORIEL, "watch", "-v", "sock:/"],
+                             cwd=self.dir, text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.stderr.close)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        for line in p.stderr:
+            if line == "oriel: watch: watching\n":
+                return p
+        self.fail("it ended")
+
+    def top(self, *args):
+        return json.loads(self.oriel("top", "-i0.05", "--once", "--json",
+                                     *args, "sock").out)
+
+    def test_none(self):
+        obj = self.top()
+        self.assertEqual((obj["command"], obj["share"], obj["sessions"],
+                          obj["hidden"]), ("top", "sock", [], 0))
+
+    def test_two(self):
+        a, b = self.client(), self.client()
+        obj = self.top()
+        self.assertEqual([s["pid"] for s in obj["sessions"]], [a.pid, b.pid])
+        for s in obj["sessions"]:
+            self.assertEqual((s["uid"], s["kind"], s["name"]),
+                             (os.getuid(), "liboriel", "oriel"))
+            self.assertEqual(s["ops"]["INIT"], 1)
+            self.assertGreaterEqual(s["ops"]["IOCTL"], 1)
+            self.assertEqual(s["claims"]["counters"]["hits"], 0)
+            self.assertGreater(s["claims"]["counters"]["requests"], 1)
+        one = self.top("--session=%d" % obj["sessions"][1]["id"])
+        self.assertEqual([s["pid"] for s in one["sessions"]], [b.pid])
+
+    def test_counts_of_a_load(self):
+        size = 4 << 20
+        self.put("f", os.urandom(size))
+        r, w = os.pipe()
+        # cat cannot go on when the pipe is full: it is there to be looked at
+        p = subprocess.Popen([clilib.ORIEL, "cat", "sock:f"], cwd=self.dir,
+                             stdout=w)
+        os.close(w)
+        with os.fdopen(r, "rb") as f:
+            f.read(65536)
+            (s,) = self.top()["sessions"]
+            n = s["claims"]["counters"]
+            self.assertEqual((s["pid"], n["open_files"], s["handles"]),
+                             (p.pid, 1, 1))
+            done = n["window_read_bytes"] + n["message_read_bytes"]
+            self.assertGreaterEqual(done, 65536)
+            self.assertLessEqual(done, size)
+            self.assertEqual(sum(s["claims"]["misses"].values()), n["misses"])
+            # whatever is mapped has its digit
+            self.assertEqual(
+                any(c != "0" for c in s["claims"]["heat"]),
+                n["mappings"] > 0)
+            while f.read(1 << 20):
+                pass
+        self.assertEqual(p.wait(60), 0)
+
+    def test_text_and_an_end(self):
+        a = self.client()
+        r = self.oriel("top", "-i0.05", "--once", "sock")
+        self.assertIn("1 session\n", r.out)
+        self.assertIn(" %d " % a.pid, r.out)
+        self.assertIn("misses/s:", r.out)
+        self.assertNotIn("\033", r.out)
+        self.assertLessEqual(max(map(len, r.out.splitlines())), 80)
+        p = subprocess.Popen([clilib.ORIEL, "top", "-i0.05", "--json", "sock"],
+                             cwd=self.dir, stdout=subprocess.PIPE)
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.kill)
+        self.assertEqual(len(json.loads(p.stdout.readline())["sessions"]), 1)
+        a.kill()
+        a.wait()
+        for line in p.stdout:
+            if not json.loads(line)["sessions"]:
+                break
+        else:
+            self.fail("top ended")
+        p.send_signal(signal.SIGTERM)
+        self.assertEqual(p.wait(60), -signal.SIGTERM)
+
+    def test_no_daemon_of_others(self):
+        r = self.run_raw("top", "--once", "s")
+        self.assertEqual(r.status, 2)
+        self.assertIn("s is a directory", r.err)
+
+
+if __name__ == "__main__":
+    clilib.main()
