@@ -10,7 +10,8 @@
 #   make test-guest         Linux guests as clients: QEMU, DAX, User-Mode Linux
 #   make test-sanitizers    the suite under ASan+UBSan, and under TSan
 #   make fuzz [FUZZ_SECONDS=20]  every fuzz target that long
-#   make bench              the benchmark suite
+#   make bench [BENCHFLAGS=--quick]  numbers beside peers: build/bench/bench.html
+#   make bench-all          every benchmark, guests too
 #   make fio-engine         build/lib/fio/oriel.so for the installed fio
 #   make install [DESTDIR= PREFIX=/usr/local]
 #   make clean
@@ -40,7 +41,15 @@ test-guest: deps-test deps-guest all
 	@$(MESON) test -C $(BUILD) --no-rebuild --suite guest \
 		--logbase testlog-guest $(TESTFLAGS)
 
-bench: deps-test all
+# Measured on a release build; the pages go to build/bench/.
+bench: deps-build deps-test deps-bench
+	@[ -f $(BUILD)-release/build.ninja ] || $(MESON) setup \
+		$(BUILD)-release -Dbuildtype=release
+	@ninja -C $(BUILD)-release --quiet
+	@python3 bench/page/run.py $(BUILD)-release --out=$(BUILD)/bench \
+		$(BENCHFLAGS)
+
+bench-all: deps-test all
 	@$(MESON) test -C $(BUILD) --no-rebuild --benchmark --verbose
 
 fio-engine: deps-fio all
@@ -75,7 +84,8 @@ fuzz: deps-build deps-fuzz
 	@$(MESON) test -C $(BUILD)-fuzz --no-rebuild --suite fuzz $(TESTFLAGS)
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz \
+		$(BUILD)-release
 
 deps-%:
 	@scripts/deps $*

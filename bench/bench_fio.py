@@ -82,7 +82,16 @@ def numbers(job):
     return {'iops': side['iops'],
             'p50_ns': percentiles.get('50.000000', 0),
             'p99_ns': percentiles.get('99.000000', 0),
-            'cpu_percent': job['usr_cpu'] + job['sys_cpu']}
+            'cpu_percent': job['usr_cpu'] + job['sys_cpu'],
+            'percentiles': percentiles}
+
+
+def distribution(all_rounds):
+    """[[percent, ns]], each the median over the rounds."""
+    keys = all_rounds[0].pop('percentiles')
+    rest = [keys] + [r.pop('percentiles') for r in all_rounds[1:]]
+    return [[float(k), statistics.median(r.get(k, 0) for r in rest)]
+            for k in keys]
 
 
 def summarize(o, case, align, ways, jobs):
@@ -93,6 +102,7 @@ def summarize(o, case, align, ways, jobs):
     base = rounds[next(iter(ways))]
     out = []
     for name, all_rounds in rounds.items():
+        latency = distribution(all_rounds)
         one = {k: statistics.median(r[k] for r in all_rounds)
                for k in all_rounds[0]}
         out.append({
@@ -105,6 +115,7 @@ def summarize(o, case, align, ways, jobs):
             'mib_per_s': round(one['iops'] * case['bs'] / (1 << 20), 1),
             'p50_ns': round(one['p50_ns']), 'p99_ns': round(one['p99_ns']),
             'cpu_percent': round(one['cpu_percent'], 1),
+            'latency': latency,
             'speed_vs_psync': round(statistics.median(
                 r['iops'] / b['iops'] for r, b in zip(all_rounds, base)), 3),
         })

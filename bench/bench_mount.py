@@ -5,8 +5,8 @@
     bench_mount.py MOUNT_OPS ORIELD [--rounds N] [--ms N] [--json FILE]
 
 All serve a directory of their own on the same file system; mount_ops goes from
-one to the next, and each round gives one ratio. Twice: server and client on
-one core, and left to the scheduler. A ratio above 1: orield is faster.
+one to the next, and each round gives one ratio. Thrice: server and client on
+one core, on two, and left to the scheduler. A ratio above 1: orield is faster.
 passthrough_ll is compiled from libfuse3-dev's examples.
 """
 
@@ -86,12 +86,12 @@ def servers(base, orield):
     return found
 
 
-def measure(args, found, pin):
+def measure(args, found, pin, client_pin):
     """{op: {server: [ns of each round]}}"""
     for s in found:
         s.start(pin)
     try:
-        r = subprocess.run(pin + [args.mount_ops, str(args.rounds),
+        r = subprocess.run(client_pin + [args.mount_ops, str(args.rounds),
                                   str(args.ms)] + [s.mnt for s in found],
                            stdout=subprocess.PIPE, text=True, check=True)
     finally:
@@ -136,11 +136,15 @@ def main():
                                                    "/var/tmp"))
     args = p.parse_args()
     out = {}
-    for title, pin in (("same core", ["taskset", "-c", "0"]), ("free", [])):
+    one, two = ["taskset", "-c", "0"], ["taskset", "-c", "1"]
+    places = [("same core", one, one), ("free", [], [])]
+    if len(os.sched_getaffinity(0)) > 1:
+        places.insert(1, ("other core", one, two))
+    for title, pin, client_pin in places:
         base = tempfile.mkdtemp(prefix="oriel-bench-", dir=args.dir)
         try:
             found = servers(base, args.orield)
-            out[title] = measure(args, found, pin)
+            out[title] = measure(args, found, pin, client_pin)
             table(title, out[title], [s.name for s in found])
         finally:
             shutil.rmtree(base, ignore_errors=True)

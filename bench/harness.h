@@ -37,6 +37,7 @@ struct suite {
 	const char *shm_dir;
 	const char *out_dir;
 	const char *only;     /* NULL, or the one case to run */
+	bool one;             /* disk_dir only, large pieces only */
 	unsigned rounds;
 	uint64_t slice_ns;
 	size_t file_bytes;    /* the largest working set */

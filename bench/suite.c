@@ -17,6 +17,7 @@ static const char usage[] =
 	"  --rounds=N    rounds of each match, 9 to 101\n"
 	"  --disk=DIR    scratch on a disk file system (/var/tmp)\n"
 	"  --shm=DIR     scratch on tmpfs (/dev/shm)\n"
+	"  --one         --disk only, and files in large pieces only\n"
 	"  --out=DIR     where results.json and table.md go (.)\n";
 
 /* Where, and with what kind of file. */
@@ -54,7 +55,7 @@ static int measure(struct suite *su)
 	};
 	int err = 0;
 
-	for (size_t i = 0; !err && i < ARRAY_LEN(stops); i++)
+	for (size_t i = 0; !err && i < (su->one ? 1 : ARRAY_LEN(stops)); i++)
 		err = measure_at(su, &stops[i]);
 	return err;
 }
@@ -67,6 +68,7 @@ static int parse_options(int argc, char **argv, struct suite *su)
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "disk", required_argument, NULL, 'd' },
 		{ "shm", required_argument, NULL, 's' },
+		{ "one", no_argument, NULL, '1' },
 		{ "out", required_argument, NULL, 'o' },
 		{ 0 },
 	};
@@ -90,6 +92,9 @@ static int parse_options(int argc, char **argv, struct suite *su)
 			break;
 		case 's':
 			su->shm_dir = optarg;
+			break;
+		case '1':
+			su->one = true;
 			break;
 		case 'o':
 			su->out_dir = optarg;
