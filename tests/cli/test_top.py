@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 
 import clilib
@@ -112,6 +113,31 @@ class Top(clilib.Case):
             self.fail("top ended")
         p.send_signal(signal.SIGTERM)
         self.assertEqual(p.wait(60), -signal.SIGTERM)
+
+    def scribble(self, pid):
+        """A page (src/wire/gauge.h, behind the arena) that looks whole and has
+        nothing but ones in it."""
+        with open("/proc/%d/maps" % pid) as f:
+            (line,) = [x for x in f if "memfd:oriel-rings" in x]
+        page = bytearray(b"\xff" * 16384)
+        struct.pack_into("<III", page, 0, 0x45475547, 1, 16384)
+        struct.pack_into("<I", page, 128, 7)
+        struct.pack_into("<I", page, 136 + 12984, 7)
+        with open("/proc/%d/mem" % pid, "r+b", buffering=0) as f:
+            f.seek(int(line.split()[0].split("-")[1], 16) - len(page))
+            f.write(page)
+
+    def test_a_page_that_lies(self):
+        a = self.client()
+        a.send_signal(signal.SIGSTOP)
+        self.scribble(a.pid)
+        (s,) = self.top()["sessions"]
+        self.assertEqual(s["claims"]["heat"], "9" * 4096)
+        self.assertEqual(s["claims"]["counters"]["hits"], 2 ** 64 - 1)
+        r = self.oriel("top", "-i0.05", "--once", "sock")
+        self.assertTrue(r.out.replace("\n", "").isprintable())
+        self.assertLessEqual(max(map(len, r.out.splitlines())), 80)
+        self.assertEqual(len(self.top()["sessions"]), 1)
 
     def test_no_daemon_of_others(self):
         r = self.run_raw("top", "--once", "s")
