@@ -298,6 +298,26 @@ ORIEL_API ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len,
 ORIEL_API ssize_t oriel_pwrite(struct oriel_file *f, const void *buf,
 			       size_t len, off_t off);
 
+/*
+ * Gather small writes at the end of @f: they are copied here, at most @bytes of
+ * them (no more than oriel_info.max_write_bytes), and sent as one message when
+ *   the next one does not fit, or is not where the last one ended;
+ *   this session reads the file at or past the end that the daemon knows of,
+ *   asks for its attributes, changes them or its size, maps or copies it, or
+ *   writes to it through another handle;
+ *   oriel_fsync, oriel_fdatasync, oriel_sync, oriel_close, oriel_disconnect;
+ *   they have waited for @max_ms milliseconds (0: 10; at most 60000).
+ * Until then nobody else sees them, and they are lost if this process dies:
+ * always the newest, so that the file is a prefix of what was written. If the
+ * sending fails the bytes are gone, and the next write (whose own bytes are not
+ * taken), fsync or close on @f says why, once. @bytes 0: send, gather no more.
+ * mtime is the time of the sending. No effect on the _nowait calls.
+ * Errors: -EBADF (not a file open for writing), -EINVAL (O_SYNC, O_DSYNC, or
+ * @max_ms), -EOPNOTSUPP (oriel_options.no_background), -EAGAIN (no thread).
+ */
+ORIEL_API int oriel_coalesce(struct oriel_file *f, size_t bytes,
+			     uint32_t max_ms);
+
 /* Scatter and gather; as pread/pwrite of the concatenation. @n_iov 0..1024. */
 ORIEL_API ssize_t oriel_preadv(struct oriel_file *f, const struct iovec *iov,
 			       int n_iov, off_t off);

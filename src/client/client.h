@@ -8,6 +8,8 @@
  *   inode->lock      rwlock: size-changing and overwriting I/O exclusive;
  *                    held across messages
  *   (locks of src/dax)
+ *   append_lock          mutex: handles that gather appends, the worker's state;
+ *                        short
  *   session->table_lock  mutex: hash, LRU, inode.refs, inode.nlookup; short
  *   inode->attr_lock     mutex: attributes and their validity; short
  *   forget_lock          mutex: queue 0, its slots, the forgets not yet sent
@@ -129,6 +131,8 @@ struct client_inode {
 	pthread_rwlock_t lock; /* see the head of this file */
 	_Atomic uint64_t size; /* changed under attr_lock, read without */
 	_Atomic bool bad;      /* stale generation: I/O says -EIO */
+	/* who holds gathered appends; changes under lock (append.c) */
+	struct oriel_file *_Atomic appender;
 	_Atomic bool mtime_owed; /* window writes not yet in mtime */
 	_Atomic bool privs_clean; /* set-uid and capabilities dropped since the
 				     last look (row B9) */
@@ -242,6 +246,8 @@ struct oriel_file {
 	bool has_fh;        /* RELEASE is owed */
 	struct list node;   /* session->files; guarded by table_lock */
 	char *path;         /* for error texts */
+	struct client_append *append; /* NULL: never gathered; inode->lock */
+	_Atomic int append_err; /* of a flush, not yet told */
 };
 
 /* Let go of what oriel_map() still holds. */
@@ -329,6 +335,14 @@ struct oriel_session {
 	int watch_err;   /* why it did by itself; 0: it runs */
 
 	struct client_gauge gauge;
+
+	/* append.c: append_lock */
+	pthread_mutex_t append_lock;
+	pthread_cond_t append_wake;
+	struct list appends; /* handles that hold something, oldest first */
+	pthread_t append_thread;
+	bool appending; /* there is such a thread */
+	bool append_stop;
 
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_forgotten;

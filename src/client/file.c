@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Open files: opening, closing, size, space, and durability. */
+#include "client/append.h"
 #include "client/client.h"
 
 #include <errno.h>
@@ -74,6 +75,7 @@ static int open_inode(struct oriel_file *f)
 	err = client_inode_lock(ino);
 	if (err)
 		return err;
+	client_append_flush(ino);
 	if (f->s->fuse_flags & FUSE_ATOMIC_O_TRUNC) {
 		err = send_open(f, FUSE_OPEN, flags | O_TRUNC);
 		if (!err)
@@ -272,11 +274,15 @@ static int flush(struct oriel_file *f)
 
 int oriel_close(struct oriel_file *f)
 {
-	int err;
+	int append_err, err;
 
 	if (!f)
 		return 0;
+	client_append_close(f);
+	append_err = client_append_error(f);
 	err = flush(f);
+	if (append_err)
+		err = append_err;
 	if (err)
 		client_fail(err, "close %s", f->path);
 	send_release(f);
@@ -305,9 +311,12 @@ static int do_fsync(struct oriel_file *f, uint32_t fsync_flags)
 		.arg = &in,
 		.arg_len = sizeof(in),
 	};
-	int settle_err = 0, err;
+	int settle_err = client_append_settle(f->ino), append_err, err;
 
-	if (!fsync_flags && (f->flags & O_ACCMODE) != O_RDONLY)
+	append_err = client_append_error(f);
+	if (!settle_err)
+		settle_err = append_err;
+	if (!settle_err && !fsync_flags && (f->flags & O_ACCMODE) != O_RDONLY)
 		settle_err = client_settle_times(
 			f->ino, f->has_fh ? f->fh : FUSE_WIRE_NO_FH);
 	/* the data is worth more than its time: not skipped for that */
@@ -338,6 +347,7 @@ int oriel_sync(struct oriel_session *s)
 		.arg = &in,
 		.arg_len = sizeof(in),
 	};
+	int append_err = client_append_settle_all(s);
 	int times_err = client_settle_all(s);
 	int err = client_call(s, &c);
 
@@ -345,7 +355,7 @@ int oriel_sync(struct oriel_session *s)
 		return client_fail(err, "sync: the daemon has no SYNCFS; use "
 					"fsync on each file");
 	if (!err)
-		err = times_err;
+		err = append_err ? append_err : times_err;
 	return err ? client_fail(err, "sync") : 0;
 }
 
@@ -390,6 +400,7 @@ int oriel_fallocate(struct oriel_file *f, int mode, off_t off, off_t len)
 	else
 		err = client_inode_lock(f->ino);
 	if (!err) {
+		client_append_flush(f->ino);
 		err = client_call(f->s, &c);
 		client_attr_invalidate(f->ino);
 		dax_inode_invalidate(&f->ino->dax, (uint64_t)off,
@@ -444,8 +455,10 @@ off_t oriel_lseek(struct oriel_file *f, off_t off, int whence)
 {
 	struct fuse_attr attr;
 	uint64_t pos = 0;
-	int err;
+	int err = client_append_settle(f->ino);
 
+	if (err)
+		return client_fail(err, "seek in %s", f->path);
 	switch (whence) {
 	case SEEK_DATA:
 	case SEEK_HOLE:
@@ -492,9 +505,12 @@ static ssize_t send_copy(struct oriel_file *in_f, uint64_t off_in,
 	};
 	int err;
 
-	err = client_inode_lock(out_f->ino);
+	err = client_append_settle(in_f->ino);
+	if (!err)
+		err = client_inode_lock(out_f->ino);
 	if (err)
 		return err;
+	client_append_flush(out_f->ino);
 	err = client_call(in_f->s, &c);
 	if (!err && out.size > in.len) {
 		client_die(in_f->s, -EPROTO);

@@ -12,6 +12,7 @@
  *   write  under the inode's lock, exclusive
  *          ends at or below the size: the window, or FUSE_WRITE where it passes
  *          on
+ *          small, at the end, and the handle gathers: append.c
  *          ends past it, or O_APPEND: the whole of it as FUSE_WRITE (one message
  *          per max_write bytes, in order), so that data and size change together
  *
@@ -22,6 +23,7 @@
  * goes on from there; if the size did not change the piece goes by message,
  * which reports the true error.
  */
+#include "client/append.h"
 #include "client/client.h"
 
 #include <errno.h>
@@ -224,6 +226,12 @@ static ssize_t do_read(struct io *io)
 	if (ORIEL_UNLIKELY(atomic_load_explicit(&io->f->ino->bad,
 						memory_order_relaxed)))
 		return -EIO;
+	/* the hit path needs none of this: what is gathered lies past the size */
+	if (!(io->flags & IO_NOWAIT)) {
+		r = client_append_settle(io->f->ino);
+		if (r)
+			return r;
+	}
 	while (io->done < io->len) {
 		r = read_step(io);
 		if (r <= 0)
@@ -382,7 +390,13 @@ static ssize_t do_write(struct io *io)
 		if (err)
 			return err;
 	}
-	n = write_locked(io);
+	if ((io->flags & IO_NOWAIT) && client_append_pending(ino))
+		n = -EAGAIN;
+	else
+		n = client_append_take(io->f, io->iov, io->n_iov, io->len,
+				       io->pos);
+	if (n == 0)
+		n = write_locked(io);
 	client_inode_unlock(ino);
 	if (n > 0) {
 		err = sync_written(io->f);
@@ -510,6 +524,7 @@ static inline bool write_hits(struct oriel_file *f, const void *buf, size_t len,
 			 atomic_load_explicit(&ino->size,
 					      memory_order_acquire)) &&
 	      atomic_load_explicit(&ino->privs_clean, memory_order_relaxed) &&
+	      !f->append && !client_append_pending(ino) &&
 	      dax_write_hit(&ino->dax, buf, len, (uint64_t)off);
 	if (hit)
 		owe_mtime(ino);

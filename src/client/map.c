@@ -3,6 +3,7 @@
  * oriel_map(): a pointer to file bytes. The pin keeps the window ranges, the
  * reference keeps the inode; the file may be closed.
  */
+#include "client/append.h"
 #include "client/client.h"
 
 #include <errno.h>
@@ -53,8 +54,10 @@ static int do_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
 	struct client_inode *ino = f->ino;
 	bool writes = prot & ORIEL_MAP_WRITE;
 	struct oriel_mapping *m;
-	int err = map_check(f, off, len, prot);
+	int err = client_append_settle(ino);
 
+	if (!err)
+		err = map_check(f, off, len, prot);
 	if (err)
 		return err;
 	if (writes && !atomic_load(&ino->privs_clean)) {

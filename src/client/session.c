@@ -3,6 +3,7 @@
  * A session from connect to disconnect: find out what the share is, shake hands
  * (vhost-user, then FUSE_INIT), set up the window, fetch the root; and back.
  */
+#include "client/append.h"
 #include "client/client.h"
 
 #include <errno.h>
@@ -55,6 +56,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	pthread_condattr_destroy(&attr);
 	list_init(&s->files);
 	pthread_mutex_init(&s->gauge.lock, NULL);
+	client_appends_init(s);
 	client_watches_init(s);
 	list_init(&s->pins);
 	list_init(&s->lru);
@@ -484,6 +486,7 @@ void oriel_disconnect(struct oriel_session *s)
 		node = s->files.next;
 		oriel_close(list_entry(node, struct oriel_file, node));
 	}
+	client_appends_done(s);
 	/* from here the daemon cleans up by itself (row A26) */
 	atomic_store(&s->closing, true);
 	if (!client_is_dead(s))

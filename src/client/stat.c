@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Attributes in the public API: stat, setattr and its shorthands, statfs. */
+#include "client/append.h"
 #include "client/client.h"
 
 #include <errno.h>
@@ -21,8 +22,10 @@ static int stat_inode(struct client_inode *ino, uint64_t fh, bool fresh,
 		      struct oriel_stat *ret)
 {
 	struct fuse_attr attr;
-	int err;
+	int err = client_append_settle(ino);
 
+	if (err)
+		return err;
 	if (atomic_load_explicit(&ino->mtime_owed, memory_order_relaxed)) {
 		err = client_settle_times(ino, fh);
 		if (err)
@@ -139,8 +142,11 @@ static int setattr_inode(struct client_inode *ino, uint64_t fh,
 		in.valid |= FATTR_FH;
 		in.fh = fh;
 	}
-	if (!(in.valid & FATTR_SIZE))
-		return client_do_setattr(ino, &in, &attr);
+	if (!(in.valid & FATTR_SIZE)) {
+		/* a time set now must not be undone by what came before */
+		err = client_append_settle(ino);
+		return err ? err : client_do_setattr(ino, &in, &attr);
+	}
 	if (S_ISDIR(ino->type))
 		return -EISDIR;
 	if (!S_ISREG(ino->type))
@@ -148,6 +154,7 @@ static int setattr_inode(struct client_inode *ino, uint64_t fh,
 	err = client_inode_lock(ino);
 	if (err)
 		return err;
+	client_append_flush(ino);
 	/* readers stop at the new end before the old pages go */
 	if (in.size < atomic_load(&ino->size))
 		client_size_set(ino, in.size);
