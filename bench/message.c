@@ -92,6 +92,9 @@ static int open_once_native(struct side *sd)
 	return fd < 0 || close(fd) ? -errno : 0;
 }
 
+/* What a handle gathers where it does. */
+#define GATHER KIB(64)
+
 static off_t next_end(struct side *sd)
 {
 	sd->end += (off_t)KIB(4);
@@ -111,15 +114,61 @@ DEFINE_RUN(append_run,
 DEFINE_RUN(append_run_native,
 	   full(pwrite(sd->grow_fd, sd->p->buf, KIB(4), next_end(sd))))
 
+static int append_64(struct side *sd)
+{
+	ssize_t n = oriel_pwrite(sd->grow, sd->p->buf, 64, sd->end);
+
+	sd->end += 64;
+	return n == 64 ? 0 : -EIO;
+}
+
+static int append_64_native(struct side *sd)
+{
+	ssize_t n = pwrite(sd->grow_fd, sd->p->buf, 64, sd->end);
+
+	sd->end += 64;
+	return n == 64 ? 0 : -EIO;
+}
+
+DEFINE_RUN(append_64_run, append_64(sd))
+DEFINE_RUN(append_64_run_native, append_64_native(sd))
+
+/* The last of them are sent in the time of the slice too. */
+static int gathered_run(void *ctx, size_t n)
+{
+	struct side *sd = ctx;
+	int r = append_run(ctx, n);
+
+	return r ? r : oriel_coalesce(sd->grow, GATHER, 0);
+}
+
+static int gathered_64_run(void *ctx, size_t n)
+{
+	struct side *sd = ctx;
+	int r = append_64_run(ctx, n);
+
+	return r ? r : oriel_coalesce(sd->grow, GATHER, 0);
+}
+
 /* Every slice appends to an empty file. */
 static int append_begin(void *ctx)
 {
 	struct side *sd = ctx;
+	int err;
 
 	sd->end = 0;
-	if (sd->s)
-		return oriel_ftruncate(sd->grow, 0);
-	return ftruncate(sd->grow_fd, 0) ? -errno : 0;
+	if (!sd->s)
+		return ftruncate(sd->grow_fd, 0) ? -errno : 0;
+	err = oriel_coalesce(sd->grow, 0, 0);
+	return err ? err : oriel_ftruncate(sd->grow, 0);
+}
+
+static int gathered_begin(void *ctx)
+{
+	struct side *sd = ctx;
+	int err = append_begin(sd);
+
+	return err || !sd->s ? err : oriel_coalesce(sd->grow, GATHER, 0);
 }
 
 /* Where all threads of @pid may run. */
@@ -174,6 +223,12 @@ static const struct message_case message_case_list[] = {
 	{ "open-close", NULL, open_run, open_run_native, "openat, close" },
 	{ "read-4k-message", NULL, read_run, read_run_native, "pread" },
 	{ "append-4k", append_begin, append_run, append_run_native, "pwrite" },
+	{ "append-4k-gathered", gathered_begin, gathered_run,
+	  append_run_native, "pwrite" },
+	{ "append-64", append_begin, append_64_run, append_64_run_native,
+	  "pwrite" },
+	{ "append-64-gathered", gathered_begin, gathered_64_run,
+	  append_64_run_native, "pwrite" },
 };
 
 /* --------------------------------------------------------------- set-up */

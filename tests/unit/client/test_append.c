@@ -129,6 +129,8 @@ static void test_what_sends(void **state)
 		}
 		ok(oriel_close(other));
 		ok(oriel_close(f));
+		/* nothing was left behind to be sent later */
+		equals(native_size("sends"), want);
 	}
 	f = holding("sends", O_RDWR);
 	ok(oriel_close(f));
@@ -138,6 +140,35 @@ static void test_what_sends(void **state)
 	other = must_open(s, "sends", O_RDWR | O_TRUNC);
 	ok(oriel_close(f));
 	equals(native_size("sends"), 0);
+	ok(oriel_close(other));
+}
+
+/* Also a store into the window, which needs no message: or a crash could leave
+ * the store and not the append before it. */
+static void test_hit_sends_first(void **state)
+{
+	struct oriel_file *f, *other;
+	struct oriel_info before, after;
+
+	native_pattern(dir, "hit", 200000, 1);
+	f = must_open(s, "hit", O_RDWR);
+	other = must_open(s, "hit", O_RDWR);
+	for (int i = 0; i < 2; i++) /* mapped for writing now */
+		equals(oriel_pwrite(other, "x", 1, 100), 1);
+	ok(oriel_coalesce(f, 4096, NEVER_MS));
+	for (int i = 0; i < 2; i++) {
+		equals(oriel_pwrite(f, "abc", 3, 200000 + 3 * i), 3);
+		equals(native_size("hit"), 200000 + 3 * i);
+		before = must_info(s);
+		equals(oriel_pwrite(i ? f : other, "y", 1, 101), 1);
+		after = must_info(s);
+		equals(native_size("hit"), 200003 + 3 * i);
+		equals(after.window_write_bytes - before.window_write_bytes, 1);
+	}
+	equals(oriel_pwrite(f, "abc", 3, 200006), 3);
+	equals(oriel_pwrite_nowait(other, "z", 1, 102), -EAGAIN);
+	ok(oriel_close(f));
+	equals(oriel_pwrite_nowait(other, "z", 1, 102), 1);
 	ok(oriel_close(other));
 }
 
@@ -420,6 +451,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_message),
 		cmocka_unit_test(test_what_sends),
+		cmocka_unit_test(test_hit_sends_first),
 		cmocka_unit_test(test_disconnect_sends),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_order),
