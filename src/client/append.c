@@ -161,10 +161,12 @@ static void wait_until(struct oriel_session *s, uint64_t ns)
 	struct timespec ts = { .tv_sec = (time_t)(ns / NS_PER_S),
 			       .tv_nsec = (long)(ns % NS_PER_S) };
 
+	s->append_next_ns = ns ? ns : UINT64_MAX;
 	if (ns)
 		pthread_cond_timedwait(&s->append_wake, &s->append_lock, &ts);
 	else
 		pthread_cond_wait(&s->append_wake, &s->append_lock);
+	s->append_next_ns = 0;
 }
 
 static void *append_main(void *arg)
@@ -252,7 +254,9 @@ static void begin(struct oriel_file *f)
 	pthread_mutex_lock(&s->append_lock);
 	a->since_ns = clock_now_ns();
 	list_add_tail(&s->appends, &a->node);
-	pthread_cond_signal(&s->append_wake);
+	/* a stream of buffers wakes it once a deadline, not once a buffer */
+	if (a->since_ns + a->max_ns < s->append_next_ns)
+		pthread_cond_signal(&s->append_wake);
 	pthread_mutex_unlock(&s->append_lock);
 }
 

@@ -343,6 +343,7 @@ struct oriel_session {
 	pthread_t append_thread;
 	bool appending; /* there is such a thread */
 	bool append_stop;
+	uint64_t append_next_ns; /* when it wakes by itself; 0: awake */
 
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_forgotten;
