@@ -300,6 +300,13 @@ static void op_across_end(struct ctx *c)
 	write_at(c, "write across the end", pos, len);
 }
 
+/* Before somebody looks past us: what is gathered has to be in the file. It asks
+ * for nothing, so what is known of the size stays as stale as it was. */
+static void stop_gathering(struct ctx *c)
+{
+	expect(c, oriel_coalesce(c->app, 0, 0), 0);
+}
+
 static void op_append(struct ctx *c)
 {
 	size_t len = any_len(c, 8192);
@@ -308,6 +315,8 @@ static void op_append(struct ctx *c)
 		return;
 	note(c, "append", c->size, len);
 	fresh_bytes(c, c->io, len);
+	if (rng_below(&c->rng, 2))
+		expect(c, oriel_coalesce(c->app, 20000, 60000), 0);
 	/* the offset is to be ignored */
 	expect(c, oriel_pwrite(c->app, c->io, len, 3), (ssize_t)len);
 	want_bytes(c, c->size, c->io, len);
@@ -336,6 +345,7 @@ static void op_foreign_truncate(struct ctx *c)
 	size_t size = any_pos(c, MAX_SIZE);
 
 	note(c, "truncate by others", size, 0);
+	stop_gathering(c);
 	expect(c, ftruncate(c->native, (off_t)size), 0);
 	want_size(c, size);
 	expect_fstat(c);
@@ -350,6 +360,7 @@ static void op_foreign_grow(struct ctx *c)
 		return;
 	note(c, "write by others at the end", c->size, add);
 	fresh_bytes(c, c->io, add);
+	stop_gathering(c);
 	expect(c, pwrite(c->native, c->io, add, (off_t)c->size), (ssize_t)add);
 	want_bytes(c, c->size, c->io, add);
 }
@@ -362,6 +373,7 @@ static void op_foreign_write(struct ctx *c)
 		len = MAX_IO;
 	note(c, "write by others", pos, len);
 	fresh_bytes(c, c->io, len);
+	stop_gathering(c);
 	expect(c, pwrite(c->native, c->io, len, (off_t)pos), (ssize_t)len);
 	want_bytes(c, pos, c->io, len);
 }
@@ -373,6 +385,7 @@ static void op_foreign_read(struct ctx *c)
 	if (len > MAX_IO)
 		len = MAX_IO;
 	note(c, "read by others", pos, len);
+	stop_gathering(c);
 	expect(c, pread(c->native, c->io, len, (off_t)pos), (ssize_t)len);
 	compare(c, c->io, pos, len);
 }
