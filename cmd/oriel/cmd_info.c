@@ -12,7 +12,8 @@
 #include "conn.h"
 #include "info.h"
 
-#define READ_BUF_BYTES ((size_t)1 << 20)
+/* Small: what is read in large steps may be read without being mapped. */
+#define READ_BUF_BYTES ((size_t)16 << 10)
 
 struct info_opts {
 	int json;

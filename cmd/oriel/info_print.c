@@ -25,6 +25,8 @@ static const struct info_field counters[] = {
 	  FIELD(window_write_bytes), true },
 	{ "message_read_bytes", "read by message", FIELD(message_read_bytes),
 	  true },
+	{ "held_read_bytes", "read with a held descriptor",
+	  FIELD(held_read_bytes), true },
 	{ "message_write_bytes", "written by message",
 	  FIELD(message_write_bytes), true },
 	{ "hits", "steps served by the window alone", FIELD(hits), false },
@@ -34,7 +36,7 @@ static const struct info_field counters[] = {
 	{ "upgrades", "ranges made writable", FIELD(upgrades), false },
 	{ "reclaimed", "ranges taken back", FIELD(reclaimed), false },
 	{ "prefetched", "ranges mapped ahead", FIELD(prefetched), false },
-	{ "bypassed", "steps sent by message instead", FIELD(bypassed),
+	{ "bypassed", "steps that passed the window by", FIELD(bypassed),
 	  false },
 	{ "faults", "copies stopped by a truncation", FIELD(faults), false },
 	{ "requests", "requests sent", FIELD(requests), false },
@@ -42,6 +44,7 @@ static const struct info_field counters[] = {
 	{ "sleeps", "waits that outlasted polling", FIELD(sleeps), false },
 	{ "inodes", "inodes known", FIELD(inodes), false },
 	{ "open_files", "files open", FIELD(open_files), false },
+	{ "held_files", "descriptors held", FIELD(held_files), false },
 };
 
 static uint64_t field_of(const struct oriel_info *i, size_t off)

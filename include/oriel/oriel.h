@@ -142,15 +142,22 @@ struct oriel_options {
 	uint32_t uid;
 	uint32_t gid;
 	/* Touches before a range is mapped when the window is full. Default 2;
-	 * ORIEL_MAP_ALL: at once. */
+	 * ORIEL_MAP_ALL: at once, also ranges of a file whose descriptor is
+	 * held (without it they have to be touched a few times, too). */
 	uint32_t admit_touches;
 	/* 1: no background thread; reclaim happens inside calls. */
 	int no_background;
+	/* Descriptors of files that are kept when the daemon hands them over
+	 * with a mapping: with one, further ranges of the file are mapped, and
+	 * what the window does not serve is read, without a message. Default an
+	 * eighth of RLIMIT_NOFILE, at most 1024; ORIEL_HOLD_NONE: none. */
+	uint32_t held_files;
 };
 
 #define ORIEL_NO_TTL UINT32_MAX
 #define ORIEL_MAP_ALL UINT32_MAX
 #define ORIEL_NO_POLL UINT32_MAX
+#define ORIEL_HOLD_NONE UINT32_MAX
 
 /*
  * Connect to @share: a socket's path, or a directory's. @opts may be NULL.
@@ -216,12 +223,13 @@ struct oriel_info {
 	uint64_t pinned_ranges;
 	uint64_t hits;           /* I/O steps served by the window alone */
 	uint64_t misses;
-	uint64_t setups;         /* SETUPMAPPING answered */
+	uint64_t setups;         /* ranges mapped */
 	uint64_t setup_errors;
 	uint64_t upgrades;
 	uint64_t reclaimed;
 	uint64_t prefetched;
-	uint64_t bypassed;       /* steps sent by message instead */
+	uint64_t bypassed;       /* steps that went by message, or by system
+				    call with a held descriptor */
 	uint64_t faults;         /* copies stopped by foreign truncation */
 	uint64_t window_read_bytes;
 	uint64_t window_write_bytes;
@@ -232,6 +240,8 @@ struct oriel_info {
 	uint64_t sleeps;         /* waits that outlasted polling */
 	uint64_t inodes;         /* known now */
 	uint64_t open_files;
+	uint64_t held_files;     /* descriptors kept (oriel_options.held_files) */
+	uint64_t held_read_bytes; /* read with them, by system call */
 };
 
 /* Fill *@info. -EINVAL if its size is 0. Does not block. */

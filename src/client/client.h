@@ -10,6 +10,7 @@
  *   (locks of src/dax)
  *   append_lock          mutex: handles that gather appends, the worker's state;
  *                        short
+ *   held_lock            mutex: descriptors that came with mappings; mmap(2)
  *   session->table_lock  mutex: hash, LRU, inode.refs, inode.nlookup; short
  *   inode->attr_lock     mutex: attributes and their validity; short
  *   forget_lock          mutex: queue 0, its slots, the forgets not yet sent
@@ -115,6 +116,13 @@ void client_forget_flush(struct oriel_session *s, int timeout_ms);
 
 /* --------------------------------------------------------------- inodes */
 
+/* Of the descriptors of an inode; see held.c. */
+enum client_held_kind {
+	CLIENT_HELD_READ,
+	CLIENT_HELD_WRITE, /* serves reading too */
+	CLIENT_HELD,
+};
+
 struct client_inode {
 	struct oriel_session *s;
 	uint64_t nodeid;
@@ -125,6 +133,8 @@ struct client_inode {
 	unsigned refs;
 	uint64_t nlookup;
 	bool hashed;
+	bool nameless; /* lost a name and was not looked up since: its last
+			  user is the last */
 	struct list hash_node;
 	struct list lru_node;
 
@@ -143,6 +153,11 @@ struct client_inode {
 	uint64_t attr_version;   /* guarded by attr_lock */
 
 	struct dax_inode dax;
+
+	/* held.c: -1, or a descriptor. Written under held_lock. */
+	_Atomic int held[CLIENT_HELD];
+	_Atomic bool held_used;
+	struct list held_node; /* session->held; guarded by held_lock */
 };
 
 ORIEL_MUST_CHECK int client_inodes_init(struct oriel_session *s);
@@ -166,6 +181,8 @@ void client_inode_ref(struct client_inode *ino);
  * nobody for the session's time limit. */
 ORIEL_MUST_CHECK int client_inode_lock(struct client_inode *ino);
 void client_inode_unlock(struct client_inode *ino);
+/* One of its names was removed: it is not worth keeping for the next user. */
+void client_inode_nameless(struct client_inode *ino);
 /* The last reference leaves it in the cache, which may evict another one. */
 void client_inode_put(struct client_inode *ino);
 
@@ -203,6 +220,28 @@ ORIEL_MUST_CHECK int client_settle_all(struct oriel_session *s);
 ORIEL_MUST_CHECK int client_drop_privs(struct client_inode *ino);
 void client_attr_to_stat(const struct client_inode *ino,
 			 const struct fuse_attr *a, struct oriel_stat *ret);
+
+/* ----------------------------------------------------------- held files */
+
+void client_held_init(struct oriel_session *s);
+void client_held_done(struct oriel_session *s);
+void client_held_inode_init(struct client_inode *ino);
+/* Close what @ino has; nobody may use it any more. */
+void client_held_drop(struct client_inode *ino);
+/* @fd came with a mapping of @ino; keeps it or closes it. */
+void client_held_adopt(struct client_inode *ino, int fd, bool writable);
+/* Is there one? A hint. */
+bool client_held_has(struct client_inode *ino, bool writes);
+/* Map without the daemon: 0; -ENOENT: nothing is held for that; or -errno. */
+ORIEL_MUST_CHECK int client_held_map(struct client_inode *ino,
+				     const struct dax_map_request *req);
+/* pread(2) of a held descriptor; -ENOENT if there is none. */
+ORIEL_MUST_CHECK ssize_t client_held_read(struct client_inode *ino, void *buf,
+					  size_t len, uint64_t pos);
+/* Are the bytes (@len > 0) in memory but for an eighth? True if that cannot be
+ * told. */
+bool client_held_is_resident(struct client_inode *ino, uint64_t off,
+			     uint64_t len);
 
 /* ---------------------------------------------------------------- paths */
 
@@ -280,6 +319,13 @@ struct oriel_session {
 					oriel_disconnect() begins */
 
 	struct dax_window *dax; /* NULL: messages only */
+
+	/* held.c: held_lock */
+	pthread_mutex_t held_lock;
+	struct list held; /* client_inode.held_node, oldest first */
+	unsigned n_held;  /* descriptors */
+	unsigned max_held; /* constant */
+
 	_Atomic uint64_t nosys; /* bits: opcodes answered with -ENOSYS */
 
 	/* inodes: table_lock */
@@ -349,6 +395,7 @@ struct oriel_session {
 	_Atomic uint64_t n_forgotten;
 	_Atomic uint64_t n_sleeps;
 	_Atomic uint64_t msg_read_bytes;
+	_Atomic uint64_t held_read_bytes;
 	_Atomic uint64_t msg_write_bytes;
 };
 

@@ -15,6 +15,10 @@ static void fill_counters(struct oriel_session *s, struct oriel_info *i)
 	i->sleeps = atomic_load(&s->n_sleeps);
 	i->message_read_bytes = atomic_load(&s->msg_read_bytes);
 	i->message_write_bytes = atomic_load(&s->msg_write_bytes);
+	i->held_read_bytes = atomic_load(&s->held_read_bytes);
+	pthread_mutex_lock(&s->held_lock);
+	i->held_files = s->n_held;
+	pthread_mutex_unlock(&s->held_lock);
 	pthread_mutex_lock(&s->table_lock);
 	i->inodes = s->n_inodes;
 	i->open_files = s->n_files;

@@ -14,14 +14,18 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 /* How often one who waits for an inode looks whether there is headway. */
 #define LOCK_SLICE_NS 50000000L
-#include "base/log.h"
+/* What dax.h promises at most, and the wire allows. */
+#define REMOVE_MAX 128u
 
 int client_inodes_init(struct oriel_session *s)
 {
@@ -90,6 +94,7 @@ static int inode_new(struct oriel_session *s,
 	pthread_mutex_init(&ino->attr_lock, NULL);
 	dax_inode_init(&ino->dax, wants_dax(s, &entry->attr) ? s->dax : NULL,
 		       ino);
+	client_held_inode_init(ino);
 	*ret = ino;
 	return 0;
 }
@@ -97,6 +102,7 @@ static int inode_new(struct oriel_session *s,
 static void inode_free(struct client_inode *ino)
 {
 	dax_inode_done(&ino->dax);
+	client_held_drop(ino);
 	pthread_mutex_destroy(&ino->attr_lock);
 	pthread_rwlock_destroy(&ino->lock);
 	free(ino);
@@ -195,6 +201,13 @@ void client_inode_unlock(struct client_inode *ino)
 	pthread_rwlock_unlock(&ino->lock);
 }
 
+void client_inode_nameless(struct client_inode *ino)
+{
+	pthread_mutex_lock(&ino->s->table_lock);
+	ino->nameless = true;
+	pthread_mutex_unlock(&ino->s->table_lock);
+}
+
 void client_inode_put(struct client_inode *ino)
 {
 	struct oriel_session *s;
@@ -206,6 +219,8 @@ void client_inode_put(struct client_inode *ino)
 	pthread_mutex_lock(&s->table_lock);
 	oriel_assert(ino->refs > 0);
 	if (--ino->refs == 0) {
+		if (ino->nameless)
+			unhash_locked(ino);
 		if (!ino->hashed) {
 			victim = ino;
 		} else {
@@ -281,6 +296,7 @@ int client_inode_get(struct oriel_session *s,
 		s->n_inodes++;
 	}
 	ino->nlookup++;
+	ino->nameless = false;
 	ref_locked(ino);
 	pthread_mutex_unlock(&s->table_lock);
 	if (stale)
@@ -350,9 +366,10 @@ void client_inodes_done(struct oriel_session *s)
 
 /* ------------------------------------------------------- DAX's callbacks */
 
-static int dax_map(void *owner, const struct dax_map_request *req)
+/* SETUPMAPPING, after which the daemon hands a descriptor over. */
+static int map_by_daemon(struct oriel_session *s,
+			 const struct dax_map_request *req)
 {
-	struct oriel_session *s = owner;
 	struct client_inode *ino = req->file;
 	struct fuse_setupmapping_in in = {
 		.fh = req->fh,
@@ -370,48 +387,82 @@ static int dax_map(void *owner, const struct dax_map_request *req)
 		.maps = true,
 	};
 
+	struct vhost_want want = { .window_off = req->window_off,
+				   .len = req->len };
+	int err;
+
+	if (s->max_held == 0)
+		return client_call(s, &c);
+	vhost_frontend_want(s->fe, &want);
+	err = client_call(s, &c);
+	vhost_frontend_unwant(s->fe, &want);
+	if (want.fd < 0)
+		return err;
+	if (!err && want.file_off == req->file_off)
+		client_held_adopt(ino, want.fd, want.writable);
+	else
+		close(want.fd);
+	return err;
+}
+
+static int dax_map(void *owner, const struct dax_map_request *req)
+{
+	int err = client_held_map(req->file, req);
+
+	/* whatever is wrong with it: the daemon will say */
+	return err ? map_by_daemon(owner, req) : 0;
+}
+
+/* REMOVEMAPPING of at most 128; records follow the count without padding. */
+static int unmap_by_daemon(struct oriel_session *s, struct client_inode *ino,
+			   const struct fuse_removemapping_one *v, unsigned n)
+{
+	struct {
+		struct fuse_removemapping_in head;
+		unsigned char records[REMOVE_MAX * sizeof(*v)];
+	} in = { .head.count = n };
+	struct client_call c = {
+		.opcode = FUSE_REMOVEMAPPING,
+		.nodeid = ino->nodeid,
+		.arg = &in,
+		.arg_len = sizeof(in.head) + n * sizeof(*v),
+		.maps = true,
+	};
+
+	memcpy(in.records, v, n * sizeof(*v));
 	return client_call(s, &c);
 }
 
-/* REMOVEMAPPING; its records follow the count without padding. */
+/* What we mapped ourselves goes at once, the rest in one request. */
 static int dax_unmap(void *owner, void *file,
 		     const struct dax_unmap_request *reqs, unsigned n)
 {
 	struct oriel_session *s = owner;
-	struct client_inode *ino = file;
-	struct {
-		struct fuse_removemapping_in head;
-		unsigned char records[128 *
-				      sizeof(struct fuse_removemapping_one)];
-	} in;
-	int err = 0;
+	struct fuse_removemapping_one v[REMOVE_MAX];
+	unsigned n_v = 0;
 
-	while (n > 0 && !err) {
-		unsigned now = (unsigned)min_u64(n, 128);
-		struct client_call c = {
-			.opcode = FUSE_REMOVEMAPPING,
-			.nodeid = ino->nodeid,
-			.arg = &in,
-			.maps = true,
+	oriel_assert(n <= REMOVE_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		if (!vhost_frontend_unmap(s->fe, reqs[i].window_off,
+					  reqs[i].len))
+			continue;
+		v[n_v++] = (struct fuse_removemapping_one){
+			.moffset = reqs[i].window_off,
+			.len = reqs[i].len,
 		};
-
-		in.head.count = now;
-		for (unsigned i = 0; i < now; i++) {
-			struct fuse_removemapping_one one = {
-				.moffset = reqs[i].window_off,
-				.len = reqs[i].len,
-			};
-
-			__builtin_memcpy(in.records + i * sizeof(one), &one,
-					 sizeof(one));
-		}
-		c.arg_len = sizeof(in.head) +
-			    now * sizeof(struct fuse_removemapping_one);
-		err = client_call(s, &c);
-		reqs += now;
-		n -= now;
 	}
-	return err;
+	return n_v ? unmap_by_daemon(s, file, v, n_v) : 0;
+}
+
+static bool dax_reads_cheaply(void *owner, void *file)
+{
+	return client_held_has(file, false);
+}
+
+static bool dax_is_resident(void *owner, void *file, uint64_t off,
+			    uint64_t len)
+{
+	return client_held_is_resident(file, off, len);
 }
 
 static bool dax_is_connected(void *owner)
@@ -441,6 +492,8 @@ static void dax_file_put(void *owner, void *file)
 const struct dax_owner_ops client_dax_ops = {
 	.map = dax_map,
 	.unmap = dax_unmap,
+	.reads_cheaply = dax_reads_cheaply,
+	.is_resident = dax_is_resident,
 	.is_connected = dax_is_connected,
 	.file_get = dax_file_get,
 	.file_put = dax_file_put,

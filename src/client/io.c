@@ -9,6 +9,8 @@
  *          at and past the size as known: FUSE_READ, so that the end of the file
  *          is always the daemon's and never a guess; there a short answer is the
  *          end
+ *          where a descriptor of the file is held (held.c), pread(2) with it is
+ *          as good as a FUSE_READ, and nobody has to be asked
  *   write  under the inode's lock, exclusive
  *          ends at or below the size: the window, or FUSE_WRITE where it passes
  *          on
@@ -141,16 +143,41 @@ static int refresh_size(struct oriel_file *f, uint64_t old, bool *ret_same)
 	return 0;
 }
 
-/* FUSE_READ for up to @len bytes at the current place. 1: go on; 0: end of
- * file; or -errno. */
+/*
+ * Up to *@len bytes at the current place by the descriptor that is held; -ENOENT
+ * if there is none, or it does not say what a message would. Less is asked for
+ * if the buffers are in pieces.
+ */
+static ssize_t read_held(struct io *io, size_t *len)
+{
+	size_t piece;
+	void *buf = io_piece(io, &piece);
+	ssize_t n;
+
+	if (client_is_dead(io->f->s))
+		return -ENOENT;
+	piece = (size_t)min_u64(*len, piece);
+	n = client_held_read(io->f->ino, buf, piece, io->pos + io->done);
+	if (n < 0)
+		return -ENOENT;
+	*len = piece;
+	return n;
+}
+
+/* Without the window, for up to @len bytes at the current place. 1: go on; 0:
+ * end of file; or -errno. */
 static int read_message(struct io *io, size_t len)
 {
 	struct oriel_file *f = io->f;
-	size_t want = (size_t)min_u64(len, f->s->max_read);
+	size_t want = len;
 	uint64_t pos = io->pos + io->done;
 	uint64_t version = client_version(f->s);
-	ssize_t n = client_msg_read(f, io->iov, io->n_iov, io->done, want, pos);
+	ssize_t n = read_held(io, &want);
 
+	if (n < 0) {
+		want = (size_t)min_u64(len, f->s->max_read);
+		n = client_msg_read(f, io->iov, io->n_iov, io->done, want, pos);
+	}
 	if (n < 0)
 		return (int)n;
 	io->done += (size_t)n;

@@ -3,6 +3,7 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <stdio.h> /* RENAME_EXCHANGE */
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -158,6 +159,8 @@ static int send_remove(struct client_walk *w, uint32_t opcode)
 	err = client_call(w->dir->s, &c);
 	client_attr_invalidate(w->dir);
 	client_attr_invalidate(w->ino); /* nlink, ctime */
+	if (!err)
+		client_inode_nameless(w->ino);
 	return err;
 }
 
@@ -218,6 +221,8 @@ static int send_rename(struct client_walk *from, struct client_walk *to,
 	client_attr_invalidate(from->ino);
 	if (to->ino)
 		client_attr_invalidate(to->ino);
+	if (to->ino && !err && !(flags & RENAME_EXCHANGE))
+		client_inode_nameless(to->ino);
 	return err == -ENOSYS && flags ? -EINVAL : err;
 }
 

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Admission: is a range that is not mapped worth evicting another one for?
- * Only asked when free ranges have run out (row B2).
+ * Admission: is a range that is not mapped worth mapping, and worth evicting
+ * another one for (row B2)?
+ *
+ * IS IT WORTH MAPPING? Yes, where the alternative is a message. Where it is a
+ * system call (dax_owner_ops.reads_cheaply) a set-up costs as much as a dozen of
+ * them and what the faults cost, and pays only for what is read again: after
+ * config.patience touches, of which a large one is several, so that a range that
+ * is scanned once is not mapped, and at its second scan it is.
+ *
+ * IS IT WORTH AN EVICTION? Only asked when free ranges have run out.
  *
  * An eviction costs about as much as three messages (a removal, a set-up, the
  * page faults). A working set larger than the window must not pay that on
@@ -21,7 +29,8 @@
  *    waste) and falls by a 64th when it had. So it settles where about one
  *    eviction in 64 is wasted: with random access to S ranges through a window
  *    of W that is about four hits for each eviction, whatever S and W are.
- *    A price of 1 holds nobody up; it is halved now and then, too.
+ *    A price of 1 holds nobody up; it is halved now and then, too. Where the
+ *    alternative is a system call, everything costs CHEAP_FACTOR times that.
  *
  * All of it is a heuristic: the counters are atomics without order, and two
  * threads may lose a touch to each other.
@@ -37,6 +46,8 @@
 #define GHOST_WAYS 4u             /* slots of a set: half a cache line */
 #define PRICE_ONE 64u             /* the price is kept in 64ths */
 #define PRICE_MAX (256u * PRICE_ONE)
+#define CHEAP_FACTOR 32u /* an eviction and a set-up over what a hit saves */
+#define TOUCH_SHIFT 19   /* one touch more for each 512 KiB of a step */
 #define COUNT_MAX 15u /* of 255 that fit: who is gone is soon worn down */
 
 /* A slot is one word: 24 bits of tag, 8 of count, 32 of where it ended. */
@@ -156,9 +167,8 @@ static _Atomic uint64_t *find_slot(struct dax_ghost *g, uint64_t h)
 	return &set[(turn >> 32) % GHOST_WAYS];
 }
 
-/* Count the touch; returns how many there have been. */
-static uint32_t touch(struct dax_window *w, struct dax_inode *di,
-		      const struct dax_want *want)
+uint32_t dax_touch(struct dax_window *w, struct dax_inode *di,
+		   const struct dax_want *want)
 {
 	struct dax_ghost *g = w->ghost;
 	uint64_t h = hash(di, want->file_start >> w->shift);
@@ -177,37 +187,82 @@ static uint32_t touch(struct dax_window *w, struct dax_inode *di,
 	if (s.tag != tag_of(h))
 		s = (struct ghost_slot){ .tag = tag_of(h) };
 	goes_on = s.count > 0 && off > 0 && off == s.end;
-	if (!goes_on && s.count < COUNT_MAX)
-		s.count++;
+	s.count += !goes_on;
+	if (want->is_cheap)
+		s.count += (uint32_t)(want->len >> TOUCH_SHIFT);
+	s.count = (uint32_t)min_u64(s.count, COUNT_MAX);
 	s.end = off + (uint32_t)want->len;
 	store(slot, pack(s));
 	return s.count;
 }
 
-/* Earn one credit; spend the price of an eviction if @spend. */
-static bool settle(struct dax_ghost *g, bool spend)
+bool dax_is_patient(const struct dax_window *w, const struct dax_want *want)
 {
-	uint32_t price = atomic_load_explicit(&g->price, memory_order_relaxed);
+	return want->touches >= min_u64(w->cfg.patience, COUNT_MAX);
+}
+
+void dax_admit_later(struct dax_window *w, struct dax_inode *di,
+		     const struct dax_want *want)
+{
+	uint64_t h = hash(di, want->file_start >> w->shift);
+	_Atomic uint64_t *slot = find_slot(w->ghost, h);
+	struct ghost_slot s = unpack(load(slot));
+
+	if (s.tag != tag_of(h))
+		return;
+	s.count = (s.count + 1) / 2;
+	store(slot, pack(s));
+}
+
+/* What an eviction costs now, in 64ths. */
+static uint32_t price_of(struct dax_ghost *g, const struct dax_want *want)
+{
+	return (want->is_cheap ? CHEAP_FACTOR : 1) *
+	       atomic_load_explicit(&g->price, memory_order_relaxed);
+}
+
+/* Earn one credit; how many there are. Savings are no licence for a burst: at
+ * most two evictions' worth. */
+static uint32_t earn(struct dax_ghost *g, uint32_t price)
+{
 	uint32_t have = atomic_load_explicit(&g->credits,
 					     memory_order_relaxed);
 
-	/* Savings are no licence for a burst: at most two evictions' worth. */
 	have = (uint32_t)min_u64((uint64_t)have + PRICE_ONE,
 				 2 * (uint64_t)price);
-	spend = spend && have >= price;
-	if (spend)
-		have -= price;
 	atomic_store_explicit(&g->credits, have, memory_order_relaxed);
-	return spend;
+	return have;
 }
 
-bool dax_admit(struct dax_window *w, struct dax_inode *di,
-	       const struct dax_want *want)
+bool dax_is_affordable(struct dax_window *w, const struct dax_want *want)
 {
+	struct dax_ghost *g = w->ghost;
+	uint32_t price;
+
+	if (!w->cfg.admit_touches ||
+	    atomic_load_explicit(&w->n_free, memory_order_relaxed) >
+		    w->low_water)
+		return true;
+	price = price_of(g, want);
+	/* who can afford it goes on to dax_admit(), and earns there */
+	return atomic_load_explicit(&g->credits, memory_order_relaxed) +
+		       PRICE_ONE >= price || earn(g, price) >= price;
+}
+
+bool dax_admit(struct dax_window *w, const struct dax_want *want)
+{
+	struct dax_ghost *g = w->ghost;
+	uint32_t price, have;
+
 	if (!w->cfg.admit_touches)
 		return true;
-	return settle(w->ghost, touch(w, di, want) >=
-			      min_u64(w->cfg.admit_touches, COUNT_MAX));
+	price = price_of(g, want);
+	have = earn(g, price);
+	if (want->touches < min_u64(w->cfg.admit_touches, COUNT_MAX) ||
+	    have < price)
+		return false;
+	atomic_store_explicit(&g->credits, have - price, memory_order_relaxed);
+	return true;
 }
 
 void dax_admit_learn(struct dax_window *w, bool was_used_again)

@@ -85,7 +85,7 @@
 #include <stdlib.h>
 
 /* Evict in the background below a fifth of the window, 64 ranges at most. */
-#define LOW_WATER_PARTS 5u
+#define LOW_WATER_PARTS 16u
 #define LOW_WATER_MAX 64u
 
 static void ranges_init(struct dax_window *w)
@@ -190,6 +190,8 @@ void dax_inode_init(struct dax_inode *di, struct dax_window *w, void *file)
 	itree_init(&di->tree);
 	atomic_init(&di->index, NULL);
 	atomic_init(&di->next_seq, 0);
+	atomic_init(&di->run_end, 0);
+	atomic_init(&di->run_bytes, 0);
 }
 
 /* Row A25. The locks are for reclaim, which may be looking at our mappings

@@ -82,6 +82,15 @@ struct dax_owner_ops {
 	 */
 	bool (*file_get)(void *owner, void *file);
 	void (*file_put)(void *owner, void *file);
+	/* Does a read of @file that is passed on cost a system call, and no
+	 * round trip? Then ranges are mapped only when it pays (see admit.c).
+	 * NULL: never. Any context: no waiting, no calls back. */
+	bool (*reads_cheaply)(void *owner, void *file);
+	/* Are these bytes, @len > 0, in memory, all or nearly? True if that is
+	 * not known. Asked only of files that are read cheaply. No waiting, no
+	 * calls back. */
+	bool (*is_resident)(void *owner, void *file, uint64_t off,
+			    uint64_t len);
 };
 
 struct dax_config {
@@ -99,6 +108,11 @@ struct dax_config {
 	 * one touch. 0: always set up.
 	 */
 	unsigned admit_touches;
+	/*
+	 * Of a file that is read cheaply (see dax_owner_ops): touches of a range
+	 * before it is mapped, though there may be room. 0: at once.
+	 */
+	unsigned patience;
 	bool replace_in_place; /* the peer replaces an exact overlap: upgrade
 				  without unmapping first */
 	bool background;       /* run a reclaim and prefetch thread on demand */
@@ -106,7 +120,6 @@ struct dax_config {
 	void *owner;
 };
 
-/* Monotonic counters; a snapshot, each read once. */
 /* Why a step was no hit; each counted once, by the first attempt. */
 enum dax_miss {
 	DAX_MISS_NEW,     /* it was set up or upgraded, or somebody else did */
@@ -118,6 +131,7 @@ enum dax_miss {
 	DAX_MISSES,
 };
 
+/* Monotonic counters; a snapshot, each read once. */
 struct dax_stats {
 	uint64_t ranges;        /* in the window */
 	uint64_t free_ranges;   /* now */
@@ -158,6 +172,9 @@ struct dax_inode {
 	struct dax_index *_Atomic index; /* derived from tree; see dax.c */
 	_Atomic uint64_t next_seq; /* range whose middle a sequential reader
 				      passes next */
+	_Atomic uint64_t run_end;  /* where the latest step that was no hit
+				      ended */
+	_Atomic uint64_t run_bytes; /* of such steps, one after the other */
 	struct dax_backoff backoff[2]; /* by dax_intent */
 };
 

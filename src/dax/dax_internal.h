@@ -61,6 +61,7 @@ struct dax_mapping {
 	_Atomic bool writable;
 	_Atomic bool referenced; /* since the clock hand last passed */
 	_Atomic bool seen; /* the same, but heat.c took that mark away */
+	_Atomic bool is_random;  /* the kernel was told not to read ahead */
 
 	_Atomic unsigned pins; /* raised under inode->lock (either way) */
 	uint32_t first_range;
@@ -130,7 +131,7 @@ struct dax_window {
 	 */
 	_Alignas(ORIEL_CACHE_LINE) pthread_mutex_t lock;
 	struct list free;
-	uint32_t n_free;
+	_Atomic uint32_t n_free; /* changed under the lock */
 	uint32_t n_mappings;
 	uint32_t hand;     /* of the clock */
 	uint32_t youngest; /* the range that was bound last */
@@ -181,6 +182,9 @@ struct dax_want {
 	uint64_t pos; /* the touch behind it, for admission */
 	size_t len;
 	bool is_prefetch;
+	bool is_cheap;  /* not to map costs no round trip */
+	bool is_random; /* by what was seen, reading ahead is of no use */
+	uint32_t touches; /* of the range, this one too; 0: not counted yet */
 };
 
 /*
@@ -190,7 +194,7 @@ struct dax_want {
  * @ret_pinned the mapping is returned with one pin more.
  */
 ORIEL_MUST_CHECK int dax_fault(struct dax_inode *di,
-			       const struct dax_want *want,
+			       struct dax_want *want,
 			       struct dax_mapping **ret_pinned);
 
 /*
@@ -218,6 +222,12 @@ void dax_doomed_add_locked(struct dax_doomed *d, struct dax_mapping *m);
 uint32_t dax_doomed_finish(struct dax_doomed *d, struct dax_inode *di);
 
 bool dax_window_may_ask(struct dax_window *w);
+
+/* Bytes from which on a step counts as large. */
+#define DAX_LARGE_STEP ((size_t)64 << 10)
+
+/* Let the kernel read ahead in @m again. In a read section. */
+void dax_mapping_calm(struct dax_mapping *m);
 
 /* ---------------------------------------------------------------- index.c */
 
@@ -254,9 +264,20 @@ uint32_t dax_reclaim_at(struct dax_window *w, uint32_t r);
 
 ORIEL_MUST_CHECK int dax_ghost_new(uint32_t n_ranges, struct dax_ghost **ret);
 void dax_ghost_free(struct dax_ghost *g);
-/* Count a touch of a range that is not mapped; is it worth an eviction? */
-bool dax_admit(struct dax_window *w, struct dax_inode *di,
-	       const struct dax_want *want);
+/* Count a touch of a range that is not mapped; how many there have been, with
+ * large ones counting more than once. At least 1. */
+uint32_t dax_touch(struct dax_window *w, struct dax_inode *di,
+		   const struct dax_want *want);
+/* Has it been touched often enough to be mapped though reading is cheap? */
+bool dax_is_patient(const struct dax_window *w, const struct dax_want *want);
+/* Not yet: some of its touches do not count any more. */
+void dax_admit_later(struct dax_window *w, struct dax_inode *di,
+		     const struct dax_want *want);
+/* Is there room, or could an eviction be afforded now? Earns a credit if not. A
+ * look before anything that costs more. */
+bool dax_is_affordable(struct dax_window *w, const struct dax_want *want);
+/* Is a range touched so often worth an eviction, and can we afford it? */
+bool dax_admit(struct dax_window *w, const struct dax_want *want);
 /* Tell the price of evictions how the victim had done. */
 void dax_admit_learn(struct dax_window *w, bool was_used_again);
 void dax_admit_forget(struct dax_window *w, struct dax_inode *di,

@@ -60,6 +60,8 @@ copy_mapped(const struct io *io, struct dax_mapping *m, size_t n)
 	if (!atomic_load_explicit(&m->referenced, memory_order_relaxed))
 		atomic_store_explicit(&m->referenced, true,
 				      memory_order_relaxed);
+	if (ORIEL_UNLIKELY(n >= DAX_LARGE_STEP))
+		dax_mapping_calm(m);
 	if (io->intent == DAX_READ)
 		return guard_copy_from(io->buf, p, n);
 	return guard_copy_to(p, io->buf, n);
@@ -120,28 +122,45 @@ step_tree(const struct io *io, size_t n, size_t *copied)
 
 /* ---------------------------------------------------------------- prefetch */
 
+/* Can the owner read this file at the price of a system call? */
+static bool is_cheap(const struct dax_inode *di)
+{
+	const struct dax_config *cfg = &di->window->cfg;
+
+	return cfg->patience && cfg->ops->reads_cheaply &&
+	       cfg->ops->reads_cheaply(cfg->owner, di->file);
+}
+
 /*
  * The step went over the middle of a range. If the same happened in the range
  * before, and next, this is a sequential reader: half a range from now it will
  * want the following one (row B11).
  */
-static __attribute__((noinline, cold)) void hint_sequential(const struct io *io)
+static __attribute__((noinline, cold)) void
+hint_sequential(const struct io *io, size_t n)
 {
 	struct dax_inode *di = io->di;
 	struct dax_window *w = di->window;
 	uint64_t bytes = UINT64_C(1) << w->shift;
 	uint64_t start = align_down(io->pos, bytes), next = start + bytes;
-	bool is_sequential, is_mapped;
+	struct dax_mapping *m;
+	bool is_sequential;
 
-	if (!w->cfg.background || next >= io->size || !epoch_enter())
+	if (next >= io->size)
 		return;
-	is_mapped = dax_index_get(di, next >> w->shift) != NULL;
-	epoch_exit();
 	/* relaxed: a hint; one write for each range read in sequence */
 	is_sequential = atomic_load_explicit(&di->next_seq,
 					     memory_order_relaxed) == start;
 	atomic_store_explicit(&di->next_seq, next, memory_order_relaxed);
-	if (is_sequential && !is_mapped && dax_window_may_ask(w))
+	if (!is_sequential || !epoch_enter())
+		return;
+	m = dax_index_get(di, next >> w->shift);
+	if (m)
+		dax_mapping_calm(m);
+	epoch_exit();
+	/* in large steps what is not mapped is as well read without us */
+	if (!m && w->cfg.background && dax_window_may_ask(w) &&
+	    !(n >= DAX_LARGE_STEP && is_cheap(di)))
 		dax_prefetch_hint(di, next);
 }
 
@@ -190,11 +209,62 @@ static void note_setup(struct dax_inode *di, enum dax_intent intent, int err)
 				      memory_order_relaxed);
 }
 
-static int setup(const struct io *io, size_t n, enum dax_miss *why)
+/*
+ * A step that was no hit: does it go on where the last such step ended? Returns
+ * the bytes of the run before it. Relaxed: a hint.
+ */
+static uint64_t note_run(struct dax_inode *di, uint64_t pos, size_t n)
+{
+	uint64_t end = atomic_exchange_explicit(&di->run_end, pos + n,
+						memory_order_relaxed);
+	uint64_t run = atomic_load_explicit(&di->run_bytes,
+					    memory_order_relaxed);
+
+	run = end == pos ? run : 0;
+	atomic_store_explicit(&di->run_bytes, run + n, memory_order_relaxed);
+	return run;
+}
+
+/*
+ * The file can be read without a round trip: is it worth mapping all the same?
+ * What is read in small steps one after the other is, at once; else what was
+ * touched often. What is not in memory is not: a read of a few bytes reads a
+ * page, a fault megabytes; and once it is there we are asked again.
+ */
+static bool pays(const struct io *io, size_t n, struct dax_want *want)
 {
 	struct dax_inode *di = io->di;
-	uint64_t bytes = UINT64_C(1) << di->window->shift;
-	const struct dax_want want = {
+	const struct dax_config *cfg = &di->window->cfg;
+	uint64_t run = note_run(di, io->pos, n);
+	uint64_t have = min_u64(want->file_last + 1, io->size) -
+			want->file_start;
+	bool is_run = n < DAX_LARGE_STEP && run >= DAX_LARGE_STEP;
+
+	want->is_cheap = true;
+	want->is_random = run == 0;
+	want->touches = dax_touch(di->window, di, want);
+	if (!is_run && !dax_is_patient(di->window, want))
+		return false;
+	if (!dax_is_affordable(di->window, want))
+		return false;
+	if (cfg->ops->is_resident &&
+	    !cfg->ops->is_resident(cfg->owner, di->file, want->file_start,
+				   have)) {
+		dax_admit_later(di->window, di, want);
+		return false;
+	}
+	/* the rest of the range will be hits, after which the run goes on */
+	if (is_run)
+		atomic_store_explicit(&di->run_end, want->file_last + 1,
+				      memory_order_relaxed);
+	return true;
+}
+
+static void want_init(const struct io *io, size_t n, struct dax_want *want)
+{
+	uint64_t bytes = UINT64_C(1) << io->di->window->shift;
+
+	*want = (struct dax_want){
 		.file_start = align_down(io->pos, bytes),
 		.file_last = align_down(io->pos, bytes) + (bytes - 1),
 		.intent = io->intent,
@@ -202,18 +272,31 @@ static int setup(const struct io *io, size_t n, enum dax_miss *why)
 		.pos = io->pos,
 		.len = n,
 	};
-	int err;
+}
+
+/* Is it to be tried at all, and if not, why? Asked once for each step. */
+static bool is_wanted(const struct io *io, size_t n, struct dax_want *want,
+		      enum dax_miss *why)
+{
+	struct dax_inode *di = io->di;
 
 	*why = DAX_MISS_SMALL;
 	if (io->size < di->window->cfg.small_file_bytes)
-		return -EBUSY;
+		return false;
 	*why = DAX_MISS_BACKOFF;
 	if (is_backed_off(di, io->intent))
-		return -EBUSY;
-	err = dax_fault(di, &want, NULL);
+		return false;
+	*why = DAX_MISS_FULL;
+	return io->intent == DAX_WRITE || !is_cheap(di) || pays(io, n, want);
+}
+
+static int setup(const struct io *io, struct dax_want *want, enum dax_miss *why)
+{
+	int err = dax_fault(io->di, want, NULL);
+
 	*why = !err || err == -EAGAIN ? DAX_MISS_NEW :
 	       err == -EBUSY	      ? DAX_MISS_FULL : DAX_MISS_FAILED;
-	note_setup(di, io->intent, err);
+	note_setup(io->di, io->intent, err);
 	return err;
 }
 
@@ -223,6 +306,7 @@ step_slow(const struct io *io, size_t n, size_t *copied)
 {
 	struct dax_window *w = io->di->window;
 	enum step step = step_tree(io, n, copied);
+	struct dax_want want;
 	enum dax_miss why;
 	int attempt, err;
 
@@ -230,13 +314,16 @@ step_slow(const struct io *io, size_t n, size_t *copied)
 		dax_count(w, DAX_N_MISSES, 1);
 	else if (step == STEP_DONE)
 		dax_count(w, DAX_N_HITS, 1);
+	if (step == STEP_MISS && (io->flags & DAX_NOWAIT)) {
+		dax_count(w, DAX_N_MISS + DAX_MISS_NOWAIT, 1);
+		return DAX_AGAIN;
+	}
+	want_init(io, n, &want);
 	for (attempt = 0; step == STEP_MISS && attempt < STEP_ATTEMPTS;
 	     attempt++) {
-		if (io->flags & DAX_NOWAIT) {
-			dax_count(w, DAX_N_MISS + DAX_MISS_NOWAIT, 1);
-			return DAX_AGAIN;
-		}
-		err = setup(io, n, &why);
+		err = attempt || is_wanted(io, n, &want, &why) ?
+			      setup(io, &want, &why) :
+			      -EBUSY;
 		if (!attempt)
 			dax_count(w, DAX_N_MISS + why, 1);
 		if (err && err != -EAGAIN)
@@ -299,7 +386,7 @@ transfer(struct io *io, struct dax_result *ret)
 		}
 		if (io->intent == DAX_READ &&
 		    ORIEL_UNLIKELY(crosses_middle(io, n)))
-			hint_sequential(io);
+			hint_sequential(io, n);
 		io->buf += n;
 		io->pos += n;
 		io->left -= n;

@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/epoch.h"
 #include "base/log.h"
@@ -142,6 +143,27 @@ static int ask_unmap(struct dax_inode *di,
 	return err == -ETIMEDOUT ? err : 0;
 }
 
+/* ------------------------------------------------------------------ advice */
+
+/*
+ * A page that is not in memory is read with what the device's read-ahead puts
+ * around it, megabytes, unless we say that this is of no use. Only advice: it
+ * does not matter if it is not taken.
+ */
+static void advise(struct dax_mapping *m, bool is_random)
+{
+	size_t len = (size_t)m->n_ranges << m->inode->window->shift;
+
+	atomic_store_explicit(&m->is_random, is_random, memory_order_relaxed);
+	madvise(m->ptr, len, is_random ? MADV_RANDOM : MADV_NORMAL);
+}
+
+void dax_mapping_calm(struct dax_mapping *m)
+{
+	if (atomic_load_explicit(&m->is_random, memory_order_relaxed))
+		advise(m, false);
+}
+
 /* ------------------------------------------------------------------ set-up */
 
 /* The ranges at *@first are gone (DAX_NO_RANGE) once the owner was asked. */
@@ -166,6 +188,7 @@ static int setup_locked(struct dax_inode *di, const struct dax_want *want,
 	/* The copy behind this miss is still to come: not the next victim. */
 	atomic_init(&m->referenced, !want->is_prefetch);
 	atomic_init(&m->seen, false);
+	atomic_init(&m->is_random, false);
 	atomic_init(&m->pins, 0);
 	list_init(&m->doomed);
 
@@ -177,6 +200,8 @@ static int setup_locked(struct dax_inode *di, const struct dax_want *want,
 		return err;
 	}
 	*first = DAX_NO_RANGE;
+	if (want->is_random)
+		advise(m, true);
 	dax_count(w, DAX_N_SETUPS, 1);
 	if (want->is_prefetch)
 		dax_count(w, DAX_N_PREFETCHED, 1);
@@ -290,7 +315,7 @@ static void pin(struct dax_mapping *m, struct dax_mapping **ret_pinned)
 }
 
 /* Ranges for a missing mapping. No lock held: it may have to evict. */
-static int get_ranges(struct dax_inode *di, const struct dax_want *want,
+static int get_ranges(struct dax_inode *di, struct dax_want *want,
 		      uint32_t next_to, bool is_pin, uint32_t *ret_first)
 {
 	struct dax_window *w = di->window;
@@ -302,7 +327,11 @@ static int get_ranges(struct dax_inode *di, const struct dax_want *want,
 		       dax_ranges_take_run(w, (uint32_t)n, ret_first);
 	if (!dax_ranges_take(w, next_to, is_pin ? 0 : w->low_water, ret_first))
 		return 0;
-	if (!is_pin && (want->is_prefetch || !dax_admit(w, di, want)))
+	if (!is_pin && want->is_prefetch)
+		return -EBUSY;
+	if (!is_pin && !want->touches)
+		want->touches = dax_touch(w, di, want);
+	if (!is_pin && !dax_admit(w, want))
 		return -EBUSY;
 	for (attempt = 0; attempt < 3; attempt++) {
 		if (!dax_ranges_take(w, next_to, 0, ret_first))
@@ -333,7 +362,7 @@ static int provide_locked(struct dax_inode *di, const struct dax_want *want,
 	return setup_locked(di, want, first, ret);
 }
 
-int dax_fault(struct dax_inode *di, const struct dax_want *want,
+int dax_fault(struct dax_inode *di, struct dax_want *want,
 	      struct dax_mapping **ret_pinned)
 {
 	struct dax_window *w = di->window;

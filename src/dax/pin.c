@@ -42,7 +42,7 @@ static int pin_existing(struct dax_inode *di, const struct dax_want *want,
 	return 0;
 }
 
-static int pin_anew(struct dax_inode *di, const struct dax_want *want,
+static int pin_anew(struct dax_inode *di, struct dax_want *want,
 		    struct dax_mapping **ret)
 {
 	struct dax_window *w = di->window;

@@ -48,7 +48,7 @@ static void refill(struct dax_window *w)
 
 static void prefetch(struct dax_window *w, const struct dax_prefetch *p)
 {
-	const struct dax_want want = {
+	struct dax_want want = {
 		.file_start = p->file_start,
 		.file_last = p->file_start + ((UINT64_C(1) << w->shift) - 1),
 		.intent = DAX_READ,

@@ -134,6 +134,8 @@ int vhost_frontend_new(const struct vhost_frontend_config *cfg,
 	fe->chan = -1;
 	fe->mem_fd = -1;
 	itree_init(&fe->mappings);
+	list_init(&fe->wants);
+	pthread_mutex_init(&fe->window_lock, NULL);
 
 	err = check_config(cfg);
 	if (err)
@@ -162,6 +164,7 @@ void vhost_frontend_free(struct vhost_frontend *fe)
 	queues_free(fe);
 	fe_memory_destroy(fe);
 	fe_window_destroy(fe);
+	pthread_mutex_destroy(&fe->window_lock);
 	free(fe);
 }
 

@@ -6,11 +6,13 @@
  *
  * Threads: vhost_frontend_new/free by one thread; submitting to a queue's
  * driver under the caller's lock for that queue; vhost_frontend_service() under
- * one lock of the caller. Nothing here starts a thread or blocks without limit.
+ * one lock of the caller; want, unwant, map and unmap by any thread. Nothing here
+ * starts a thread or blocks without limit.
  */
 #ifndef ORIEL_VHOST_FRONTEND_H
 #define ORIEL_VHOST_FRONTEND_H
 
+#include "base/list.h"
 #include "base/util.h"
 #include "ring/ring_driver.h"
 
@@ -86,7 +88,47 @@ int vhost_frontend_channel_fd(const struct vhost_frontend *fe);
  */
 ORIEL_MUST_CHECK int vhost_frontend_service(struct vhost_frontend *fe);
 
-/* Live SHMEM mappings; for tests and statistics. */
+/*
+ * The wish for the descriptor that comes with a mapping. Fill in where it will
+ * be, call want(), ask the back end for the mapping, call unwant(): @fd is -1, or
+ * the caller's, and byte @file_off of it is at @window_off. The file is a regular
+ * one, open for reading, and for writing if @writable. Any thread; the structure
+ * stays where it is in between.
+ */
+struct vhost_want {
+	uint64_t window_off; /* in; bytes, as in the back end's SHMEM_MAP */
+	uint64_t len;        /* in */
+	int fd;
+	uint64_t file_off;
+	bool writable;
+	struct list node;    /* private */
+};
+void vhost_frontend_want(struct vhost_frontend *fe, struct vhost_want *w);
+void vhost_frontend_unwant(struct vhost_frontend *fe, struct vhost_want *w);
+
+/* A piece of a file and where it goes; page multiples. */
+struct vhost_local_map {
+	int fd; /* the caller's; used during the call */
+	uint64_t file_off;
+	uint64_t window_off;
+	uint64_t len;
+	bool writable;
+};
+
+/*
+ * Map @p into the window without the back end, in one step over what is there
+ * (which must be nothing, or exactly this range). On failure the range is
+ * inaccessible. Any thread; does not block. -EEXIST: overlaps something else;
+ * -ERANGE; -ENOSPC: too many mappings; -ENOMEM; what mmap(2) says.
+ */
+ORIEL_MUST_CHECK int vhost_frontend_map(struct vhost_frontend *fe,
+					const struct vhost_local_map *p);
+/* Undo it. -EREMOTE: the back end has mapped this range (too) and must be asked;
+ * -ENOENT. Any thread; does not block. */
+ORIEL_MUST_CHECK int vhost_frontend_unmap(struct vhost_frontend *fe,
+					  uint64_t window_off, uint64_t len);
+
+/* Live mappings; for tests and statistics. */
 unsigned vhost_frontend_mappings(const struct vhost_frontend *fe);
 
 #endif

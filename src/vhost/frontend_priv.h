@@ -10,6 +10,8 @@
 #ifndef ORIEL_VHOST_FRONTEND_PRIV_H
 #define ORIEL_VHOST_FRONTEND_PRIV_H
 
+#include <pthread.h>
+
 #include "base/itree.h"
 #include "vhost/frontend.h"
 #include "vhost/vhost_msg.h"
@@ -50,7 +52,9 @@ struct vhost_frontend {
 
 	void *reserved; /* address space the window was cut from */
 	uint64_t reserved_bytes;
+	pthread_mutex_t window_lock; /* the next two */
 	struct itree mappings; /* struct fe_mapping, by window offset */
+	struct list wants;     /* struct vhost_want */
 
 	struct vhost_rx rx;      /* main socket */
 	struct vhost_rx chan_rx; /* back-end channel */

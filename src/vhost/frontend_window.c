@@ -13,6 +13,15 @@
  * nothing it sends may touch memory outside the window, and only regular files
  * (memfds are such) are mapped. It may still shrink a file that is mapped: who
  * reads the window must be prepared for SIGBUS.
+ *
+ * The descriptor that comes with a SHMEM_MAP can be kept by whoever asked for the
+ * mapping (vhost_frontend_want()). With it further pieces of the same file are
+ * mapped and unmapped here, without the back end, which need not know: all its
+ * own records are of what it was asked for. A range that both have mapped stays
+ * the back end's to unmap.
+ *
+ * Lock: window_lock over records and wishes; taken last, nothing waits under it
+ * but mmap(2).
  */
 #include "vhost/frontend_priv.h"
 
@@ -37,6 +46,8 @@
 struct fe_mapping {
 	struct itree_node node; /* [window offset, last byte] */
 	bool live;              /* in the tree */
+	bool by_peer;           /* the back end asked for it, and keeps count;
+				   else it is the caller's alone */
 };
 
 static void *reserve(uint64_t bytes)
@@ -206,6 +217,27 @@ static bool is_exactly(const struct fe_mapping *m,
 	       m->node.last == r->shm_offset + r->len - 1;
 }
 
+/* Who asked for this mapping may want its descriptor. */
+static void hand_over_locked(struct vhost_frontend *fe,
+			     const struct vhost_user_mmap *r, int *fd)
+{
+	struct list *node;
+
+	list_for_each(node, &fe->wants) {
+		struct vhost_want *w = list_entry(node, struct vhost_want,
+						  node);
+
+		if (w->fd >= 0 || w->window_off != r->shm_offset ||
+		    w->len != r->len)
+			continue;
+		w->fd = *fd;
+		w->file_off = r->fd_offset;
+		w->writable = r->flags & VHOST_USER_MMAP_F_RW;
+		*fd = -1;
+		return;
+	}
+}
+
 /* @m: the record of the same range if it is mapped already, or a new one. */
 static int map_as(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
 		  int fd, struct fe_mapping *m)
@@ -226,15 +258,13 @@ static int map_as(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
 	return err;
 }
 
-static int do_map(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
-		  const int *fds, unsigned n_fds)
+/* The record of exactly this range, a new one if there is none. */
+static int record_locked(struct vhost_frontend *fe,
+			 const struct vhost_user_mmap *r,
+			 struct fe_mapping **ret)
 {
-	struct fe_mapping *m;
-	int err = check_map(fe, r, fds, n_fds);
+	struct fe_mapping *m = first_in(fe, r->shm_offset, r->len);
 
-	if (err)
-		return err;
-	m = first_in(fe, r->shm_offset, r->len);
 	if (m && !is_exactly(m, r))
 		return -EEXIST;
 	if (!m && fe->mappings.count >= MAX_MAPPINGS)
@@ -246,23 +276,47 @@ static int do_map(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
 		m->node.start = r->shm_offset;
 		m->node.last = r->shm_offset + r->len - 1;
 	}
-	err = map_as(fe, r, fds[0], m);
+	*ret = m;
+	return 0;
+}
+
+static int do_map_locked(struct vhost_frontend *fe,
+			 const struct vhost_user_mmap *r, int *fd)
+{
+	struct fe_mapping *m;
+	int err = record_locked(fe, r, &m);
+
+	if (err)
+		return err;
+	err = map_as(fe, r, *fd, m);
+	if (!err) {
+		m->by_peer = true;
+		hand_over_locked(fe, r, fd);
+	}
 	if (!m->live)
 		free(m);
 	return err;
 }
 
-static int do_unmap(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
-		    unsigned n_fds)
+static int do_map(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
+		  int *fds, unsigned n_fds)
 {
-	struct fe_mapping *m;
-	int err = check_range(fe, r);
+	int err = check_map(fe, r, fds, n_fds);
 
 	if (err)
 		return err;
-	if (n_fds)
-		return -EINVAL;
-	m = first_in(fe, r->shm_offset, r->len);
+	pthread_mutex_lock(&fe->window_lock);
+	err = do_map_locked(fe, r, &fds[0]);
+	pthread_mutex_unlock(&fe->window_lock);
+	return err;
+}
+
+static int do_unmap_locked(struct vhost_frontend *fe,
+			   const struct vhost_user_mmap *r)
+{
+	struct fe_mapping *m = first_in(fe, r->shm_offset, r->len);
+	int err;
+
 	if (!m || !is_exactly(m, r))
 		return -ENOENT;
 	err = close_range_of_window(fe->info.window + r->shm_offset, r->len);
@@ -271,9 +325,24 @@ static int do_unmap(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
 	return err;
 }
 
+static int do_unmap(struct vhost_frontend *fe, const struct vhost_user_mmap *r,
+		    unsigned n_fds)
+{
+	int err = check_range(fe, r);
+
+	if (err)
+		return err;
+	if (n_fds)
+		return -EINVAL;
+	pthread_mutex_lock(&fe->window_lock);
+	err = do_unmap_locked(fe, r);
+	pthread_mutex_unlock(&fe->window_lock);
+	return err;
+}
+
 static int handle(struct vhost_frontend *fe)
 {
-	const struct vhost_rx *rx = &fe->chan_rx;
+	struct vhost_rx *rx = &fe->chan_rx;
 
 	switch (rx->msg.hdr.request) {
 	case VHOST_USER_BACKEND_SHMEM_MAP:
@@ -346,4 +415,110 @@ int fe_channel_step(struct vhost_frontend *fe)
 	err = serve(fe);
 	vhost_rx_next(&fe->chan_rx);
 	return err ? err : 1;
+}
+
+/* ------------------------------------------------ without the back end */
+
+void vhost_frontend_want(struct vhost_frontend *fe, struct vhost_want *w)
+{
+	w->fd = -1;
+	pthread_mutex_lock(&fe->window_lock);
+	list_add_tail(&fe->wants, &w->node);
+	pthread_mutex_unlock(&fe->window_lock);
+}
+
+void vhost_frontend_unwant(struct vhost_frontend *fe, struct vhost_want *w)
+{
+	pthread_mutex_lock(&fe->window_lock);
+	list_del(&w->node);
+	pthread_mutex_unlock(&fe->window_lock);
+}
+
+/*
+ * In one step over what is there, which nobody else can replace meanwhile. If
+ * it fails the range is closed: the attempt may have taken its contents away.
+ */
+static int map_in_place(struct vhost_frontend *fe,
+			const struct vhost_user_mmap *r, int fd)
+{
+	const int prot = r->flags & VHOST_USER_MMAP_F_RW
+				 ? PROT_READ | PROT_WRITE : PROT_READ;
+	unsigned char *to = fe->info.window + r->shm_offset;
+	int err;
+
+	if (mmap(to, r->len, prot, MAP_SHARED | MAP_FIXED, fd,
+		 (off_t)r->fd_offset) != MAP_FAILED)
+		return 0;
+	err = -errno;
+	if (close_range_of_window(to, r->len))
+		log_error("vhost: the window has a hole at %" PRIu64,
+			  r->shm_offset);
+	return err;
+}
+
+int vhost_frontend_map(struct vhost_frontend *fe, const struct vhost_local_map *p)
+{
+	const struct vhost_user_mmap r = {
+		.fd_offset = p->file_off,
+		.shm_offset = p->window_off,
+		.len = p->len,
+		.flags = p->writable ? VHOST_USER_MMAP_F_RW : 0,
+	};
+	struct fe_mapping *m;
+	int err = check_range(fe, &r);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&fe->window_lock);
+	err = record_locked(fe, &r, &m);
+	if (!err) {
+		err = map_in_place(fe, &r, p->fd);
+		if (!err && !m->live) {
+			m->live = true;
+			itree_insert(&fe->mappings, &m->node);
+		} else if (err && m->live && !m->by_peer) {
+			m->live = false;
+			itree_remove(&fe->mappings, &m->node);
+		}
+		if (!m->live)
+			free(m);
+	}
+	pthread_mutex_unlock(&fe->window_lock);
+	return err;
+}
+
+/*
+ * A mapping of our own that nobody uses any more. If its pages cannot be taken
+ * away they stay until the range is mapped again: nobody looks at them.
+ */
+static void forget_locked(struct vhost_frontend *fe, struct fe_mapping *m)
+{
+	close_range_of_window(fe->info.window + m->node.start,
+			      m->node.last - m->node.start + 1);
+	itree_remove(&fe->mappings, &m->node);
+	free(m);
+}
+
+int vhost_frontend_unmap(struct vhost_frontend *fe, uint64_t window_off,
+			 uint64_t len)
+{
+	const struct vhost_user_mmap r = {
+		.shm_offset = window_off,
+		.len = len,
+	};
+	struct fe_mapping *m;
+	int err = check_range(fe, &r);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&fe->window_lock);
+	m = first_in(fe, window_off, len);
+	if (!m || !is_exactly(m, &r))
+		err = -ENOENT;
+	else if (m->by_peer)
+		err = -EREMOTE;
+	else
+		forget_locked(fe, m);
+	pthread_mutex_unlock(&fe->window_lock);
+	return err;
 }

@@ -100,7 +100,8 @@ class Info(JsonCase):
         self.assertGreaterEqual(len(used), 4)
         self.assertEqual(len(used), after["window"]["ranges_mapped"])
         self.assertGreaterEqual(after["counters"]["window_read_bytes"] +
-                                after["counters"]["message_read_bytes"],
+                                after["counters"]["message_read_bytes"] +
+                                after["counters"]["held_read_bytes"],
                                 9 << 20)
         out = self.oriel("info", "s:big").out
         self.assertTrue(re.search(r"\n  \|[.rRwW#]*[rR]", out), out)

@@ -539,7 +539,7 @@ static void test_client_killed(void)
 		do {
 			nap_ms(5);
 			daemon_state(&d, &st);
-		} while (st.handles < N_WORKERS + 1 || st.mappings < 3);
+		} while (st.handles < N_WORKERS + 1 || st.mappings < 2);
 		must(count_fds(d.pid) > fds && count_maps(d.pid, "memfd:") > 0,
 		     "it holds nothing");
 		nap_ms(i * 7);

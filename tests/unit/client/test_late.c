@@ -2,7 +2,8 @@
 /*
  * Orders of events that are rare in life, brought about on purpose: an answer is
  * held back between the moment the daemon gave it and the moment it is used.
- * client_call() is wrapped by the linker.
+ * client_call() is wrapped by the linker, and so is client_held_read(), a reader
+ * that needs no answer and can be as late.
  */
 #include "client/client.h"
 
@@ -30,6 +31,26 @@ int __wrap_client_call(struct oriel_session *on, struct client_call *c)
 			;
 	}
 	return err;
+}
+
+ssize_t __real_client_held_read(struct client_inode *ino, void *buf, size_t len,
+				uint64_t pos);
+ssize_t __wrap_client_held_read(struct client_inode *ino, void *buf, size_t len,
+				uint64_t pos);
+
+/* In place of a FUSE_READ. */
+ssize_t __wrap_client_held_read(struct client_inode *ino, void *buf, size_t len,
+				uint64_t pos)
+{
+	ssize_t n = __real_client_held_read(ino, buf, len, pos);
+
+	if (n >= 0 && hold_opcode == FUSE_READ) {
+		hold_opcode = 0;
+		sem_post(&answered);
+		while (sem_wait(&go_on) < 0)
+			;
+	}
+	return n;
 }
 
 /* What the other thread does. */
@@ -88,13 +109,13 @@ static void read_past(struct oriel_file *f)
 }
 
 /* A reader saw bytes that we cut off meanwhile: the end is where we put it. */
-static void test_late_read(void **state)
+static void late_read(struct oriel_session *on)
 {
 	struct other o = { .opcode = FUSE_READ, .run = read_past };
 	unsigned char buf[10];
 
 	native_pattern(dir, "late-read", 5000, 1);
-	o.f = must_open(s, "late-read", O_RDWR);
+	o.f = must_open(on, "late-read", O_RDWR);
 	equals(oriel_pread(o.f, buf, 10, 0), 10);
 	/* so that later ones have nothing to ask for before they store */
 	equals(oriel_pwrite(o.f, buf, 10, 0), 10);
@@ -106,6 +127,25 @@ static void test_late_read(void **state)
 	equals(oriel_pwrite(o.f, "extends", 7, 5200), 7);
 	ends_with("late-read", "extends", 5200);
 	ok(oriel_close(o.f));
+}
+
+static void test_late_read(void **state)
+{
+	struct oriel_session *mine;
+	struct oriel_options o;
+
+	test_options(&o);
+	o.held_files = ORIEL_HOLD_NONE;
+	mine = test_connect(dir, &o);
+	late_read(mine);
+	equals(must_info(mine).held_read_bytes, 0);
+	oriel_disconnect(mine);
+}
+
+static void test_late_held_read(void **state)
+{
+	late_read(s);
+	assert_true(must_info(s).held_read_bytes > 0);
 }
 
 static void stat_it(struct oriel_file *f)
@@ -198,6 +238,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_late_read),
+		cmocka_unit_test(test_late_held_read),
 		cmocka_unit_test(test_late_attributes),
 		cmocka_unit_test(test_not_waiting),
 		cmocka_unit_test(test_write_then_cut),

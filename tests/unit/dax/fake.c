@@ -182,9 +182,32 @@ static void fake_file_put(void *owner, void *arg)
 	pthread_mutex_unlock(&f->lock);
 }
 
+static bool fake_reads_cheaply(void *owner, void *file)
+{
+	struct fake *f = owner;
+
+	return atomic_load(&f->is_cheap);
+}
+
+static bool fake_is_resident(void *owner, void *arg, uint64_t off,
+			     uint64_t len)
+{
+	struct fake_file *file = arg;
+	struct fake *f = owner;
+
+	atomic_fetch_add(&f->n_asked, 1);
+	if (len == 0 || !is_aligned(off, f->range_bytes) ||
+	    len > f->range_bytes || !atomic_load(&f->is_cheap) ||
+	    atomic_load(&file->refs) < 1)
+		atomic_fetch_add(&f->violations, 1);
+	return !atomic_load(&f->is_absent);
+}
+
 static const struct dax_owner_ops fake_ops = {
 	.map = fake_map,
 	.unmap = fake_unmap,
+	.reads_cheaply = fake_reads_cheaply,
+	.is_resident = fake_is_resident,
 	.is_connected = fake_is_connected,
 	.file_get = fake_file_get,
 	.file_put = fake_file_put,
@@ -215,6 +238,7 @@ void fake_config(struct fake *f, const struct fake_options *o,
 		.range_bytes = o->range_bytes,
 		.small_file_bytes = o->small_file_bytes,
 		.admit_touches = o->admit_touches,
+		.patience = o->patience,
 		.replace_in_place = o->replace_in_place,
 		.background = o->background,
 		.ops = &fake_ops,

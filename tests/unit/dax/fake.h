@@ -52,6 +52,9 @@ struct fake {
 	_Atomic int fail_unmap;
 	_Atomic unsigned n_lost; /* ranges that fake_done() shall miss */
 	_Atomic int refuse_get;
+	_Atomic bool is_cheap;    /* reads_cheaply() */
+	_Atomic bool is_absent;   /* is_resident() says no */
+	_Atomic unsigned n_asked; /* is_resident() */
 };
 
 /* What to build; zero is a sensible default for all but the first two. */
@@ -60,6 +63,7 @@ struct fake_options {
 	uint64_t range_bytes;
 	uint64_t small_file_bytes;
 	unsigned admit_touches;
+	unsigned patience;
 	bool replace_in_place;
 	bool background;
 };

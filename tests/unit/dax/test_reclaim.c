@@ -293,15 +293,15 @@ static bool has_low_water(const struct dax_stats *st)
 static void test_background(void **state)
 {
 	const struct fake_options o = {
-		.ranges = 20, .range_bytes = RANGE, .background = true,
+		.ranges = 64, .range_bytes = RANGE, .background = true,
 	};
 	struct ctx *c = start(&o);
 	uint64_t i;
 
-	for (i = 0; i < 16; i++)
+	for (i = 0; i < 60; i++)
 		touch(&c->file, i);
 	assert_int_equal(stats_of(&c->f).reclaimed, 0);
-	for (; i < 20; i++)
+	for (; i < 64; i++)
 		touch(&c->file, i);
 	wait_for(&c->f, has_low_water);
 	assert_true(stats_of(&c->f).reclaimed >= 4);
@@ -314,17 +314,17 @@ static void test_background(void **state)
 static void test_background_all_pinned(void **state)
 {
 	const struct fake_options o = {
-		.ranges = 5, .range_bytes = RANGE, .background = true,
+		.ranges = 16, .range_bytes = RANGE, .background = true,
 	};
 	struct ctx *c = start(&o);
-	struct dax_pin pin[5];
+	struct dax_pin pin[16];
 	uint64_t i;
 
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < 16; i++)
 		assert_int_equal(dax_pin(&c->file.di, i * RANGE, 1, DAX_READ,
 					 0, 0, &pin[i]), 0);
 	assert_int_equal(touch(&c->other, 0), DAX_BYPASS);
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < 16; i++)
 		dax_unpin(&c->file.di, &pin[i]);
 	assert_int_equal(touch(&c->other, 0), DAX_DONE);
 	finish(c);

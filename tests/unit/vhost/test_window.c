@@ -281,6 +281,119 @@ static void test_random_against_model(void **state)
 	pair_finish(&p, 0);
 }
 
+/* The descriptor of a mapping goes to who wanted it: once, the right one. */
+static void test_want(void **state)
+{
+	struct vhost_want w = { .window_off = CHUNK, .len = CHUNK };
+	struct vhost_want other = { .window_off = 0, .len = 2 * CHUNK };
+	unsigned fds;
+	struct pair p;
+	uint64_t v;
+
+	(void)state;
+	start(&p);
+	assert_int_equal(do_map(&p, 4 * CHUNK, 0, CHUNK, false), 0);
+	fds = count_fds();
+	vhost_frontend_want(p.fe, &w);
+	vhost_frontend_want(p.fe, &other);
+	assert_int_equal(do_map(&p, 0, 0, CHUNK, false), 0);
+	assert_int_equal(do_map(&p, CHUNK, 3 * CHUNK, CHUNK, true), 0);
+	vhost_frontend_unwant(p.fe, &w);
+	vhost_frontend_unwant(p.fe, &other);
+	assert_int_equal(other.fd, -1);
+	assert_true(w.fd >= 0);
+	assert_true(w.writable);
+	assert_int_equal(w.file_off, 3 * CHUNK);
+	assert_int_equal(pread(w.fd, &v, sizeof(v), 8), sizeof(v));
+	assert_int_equal(v, 1000008);
+	assert_int_equal(count_fds(), fds + 1);
+	close(w.fd);
+
+	/* nobody wants it any more, or it was refused */
+	assert_int_equal(do_map(&p, CHUNK, 0, CHUNK, false), 0);
+	vhost_frontend_want(p.fe, &w);
+	pair_set_file(&p, 2, open("/dev/null", O_RDWR));
+	assert_int_equal(pair_do(&p, 1, &(struct pair_request){
+				 .op = OP_MAP, .file = 2, .shm_off = CHUNK,
+				 .len = CHUNK }), -EINVAL);
+	vhost_frontend_unwant(p.fe, &w);
+	assert_int_equal(w.fd, -1);
+	assert_int_equal(count_fds(), fds + 1); /* /dev/null */
+	pair_finish(&p, 0);
+}
+
+static int map_here(struct pair *p, uint64_t shm_off, uint64_t fd_off,
+		    uint64_t len, bool writable)
+{
+	return vhost_frontend_map(p->fe, &(struct vhost_local_map){
+			.fd = p->files[0], .window_off = shm_off,
+			.file_off = fd_off, .len = len,
+			.writable = writable });
+}
+
+/* Without the back end: the same checks, and it stays ours or becomes its. */
+static void test_map_here(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	start(&p);
+	assert_int_equal(map_here(&p, CHUNK, 2 * CHUNK, CHUNK, false), 0);
+	assert_int_equal(word_at(&p, CHUNK), 1000000 + 2 * CHUNK);
+	assert_false(is_writable(&p, CHUNK));
+	assert_false(is_readable(&p, 0));
+	assert_false(is_readable(&p, 2 * CHUNK));
+	assert_int_equal(map_here(&p, CHUNK, 2 * CHUNK, CHUNK, true), 0);
+	assert_true(is_writable(&p, CHUNK));
+	assert_int_equal(vhost_frontend_mappings(p.fe), 1);
+
+	assert_int_equal(map_here(&p, 0, 0, 2 * CHUNK, false), -EEXIST);
+	assert_int_equal(map_here(&p, PAIR_WINDOW, 0, CHUNK, false), -ERANGE);
+	assert_int_equal(map_here(&p, 0, 0, UINT64_MAX - 4095, false),
+			 -ERANGE);
+	assert_int_equal(map_here(&p, 1, 0, CHUNK, false), -EINVAL);
+	assert_int_equal(map_here(&p, 0, 0, 0, false), -EINVAL);
+	assert_int_equal(vhost_frontend_unmap(p.fe, 0, 2 * CHUNK), -ENOENT);
+	assert_int_equal(vhost_frontend_unmap(p.fe, 0, CHUNK), -ENOENT);
+	assert_int_equal(vhost_frontend_unmap(p.fe, CHUNK, CHUNK), 0);
+	assert_false(is_readable(&p, CHUNK));
+	assert_int_equal(vhost_frontend_mappings(p.fe), 0);
+
+	/* the back end over ours, ours over the back end's: it is to be asked */
+	assert_int_equal(map_here(&p, 0, 0, CHUNK, false), 0);
+	assert_int_equal(do_map(&p, 0, CHUNK, CHUNK, false), 0);
+	assert_int_equal(vhost_frontend_unmap(p.fe, 0, CHUNK), -EREMOTE);
+	assert_int_equal(map_here(&p, 0, 3 * CHUNK, CHUNK, true), 0);
+	assert_int_equal(word_at(&p, 0), 1000000 + 3 * CHUNK);
+	assert_int_equal(vhost_frontend_unmap(p.fe, 0, CHUNK), -EREMOTE);
+	assert_int_equal(do_unmap(&p, 0, CHUNK), 0);
+	assert_int_equal(vhost_frontend_mappings(p.fe), 0);
+	pair_finish(&p, 0);
+}
+
+/* A failure leaves the range closed, and what is the back end's its. */
+static void test_map_here_fails(void **state)
+{
+	struct vhost_local_map bad = { .fd = -1, .len = CHUNK };
+	struct pair p;
+
+	(void)state;
+	start(&p);
+	assert_int_equal(vhost_frontend_map(p.fe, &bad), -EBADF);
+	assert_int_equal(vhost_frontend_mappings(p.fe), 0);
+	assert_int_equal(map_here(&p, 0, 0, CHUNK, false), 0);
+	assert_int_equal(vhost_frontend_map(p.fe, &bad), -EBADF);
+	assert_int_equal(vhost_frontend_mappings(p.fe), 0);
+	assert_false(is_readable(&p, 0));
+	assert_int_equal(do_map(&p, 0, CHUNK, CHUNK, false), 0);
+	assert_int_equal(vhost_frontend_map(p.fe, &bad), -EBADF);
+	assert_false(is_readable(&p, 0));
+	assert_int_equal(vhost_frontend_unmap(p.fe, 0, CHUNK), -EREMOTE);
+	assert_int_equal(do_map(&p, 0, CHUNK, CHUNK, false), 0);
+	assert_int_equal(word_at(&p, 0), 1000000 + CHUNK);
+	pair_finish(&p, 0);
+}
+
 static void submit_map(struct pair *p, unsigned queue, unsigned slot,
 		       uint64_t shm_off)
 {
@@ -382,6 +495,9 @@ int main(void)
 		cmocka_unit_test(test_backend_checks_itself),
 		cmocka_unit_test(test_kinds_of_file),
 		cmocka_unit_test(test_random_against_model),
+		cmocka_unit_test(test_want),
+		cmocka_unit_test(test_map_here),
+		cmocka_unit_test(test_map_here_fails),
 		cmocka_unit_test(test_two_queues_map),
 		cmocka_unit_test(test_stop_while_maps_are_pending),
 		cmocka_unit_test(test_disconnect_while_map_is_pending),

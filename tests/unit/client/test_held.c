@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Descriptors that came with mappings: what is done with them, and when they
+ * are given back. */
+#include "fixture.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
+
+#define RANGE 65536
+
+static struct oriel_session *connect_with(uint32_t held_files,
+					  uint32_t admit_touches)
+{
+	struct oriel_options o;
+
+	test_options(&o);
+	o.no_background = 1;
+	o.held_files = held_files;
+	o.admit_touches = admit_touches;
+	return test_connect(dir, &o);
+}
+
+static void must_read(struct oriel_file *f, size_t len, off_t pos)
+{
+	unsigned char buf[8192];
+
+	must(len <= sizeof(buf), "a small piece");
+	equals(oriel_pread(f, buf, len, pos), len);
+	equals(pattern_check(buf, len, 1, (uint64_t)pos), len);
+}
+
+/* One message for a file: what comes after is mapped without. */
+static void test_maps(void **state)
+{
+	struct oriel_session *mine = connect_with(0, ORIEL_MAP_ALL);
+	struct oriel_info before, i;
+	struct oriel_file *f;
+	int fds;
+
+	native_pattern(dir, "maps", 40 * RANGE, 1);
+	f = must_open(mine, "maps", O_RDWR);
+	fds = count_fds(0);
+	must_read(f, 100, 0);
+	equals(count_fds(0), fds + 1);
+	before = must_info(mine);
+	equals(before.held_files, 1);
+	for (unsigned r = 1; r < 40; r++)
+		must_read(f, 100, r * RANGE);
+	i = must_info(mine);
+	equals(i.requests, before.requests);
+	equals(i.setups, 40);
+	equals(i.held_read_bytes, 0);
+
+	/* writing takes another one; what was mapped becomes writable */
+	equals(oriel_pwrite(f, "hello", 5, 3 * RANGE + 1), 5);
+	i = must_info(mine);
+	equals(i.held_files, 2);
+	before = i;
+	equals(oriel_pwrite(f, "hello", 5, 5 * RANGE), 5);
+	i = must_info(mine);
+	equals(i.requests, before.requests);
+	ok(oriel_close(f));
+	oriel_disconnect(mine);
+	equals(count_fds(0) <= fds, 1);
+}
+
+/* Not mapped at the first touch; nobody is asked all the same. */
+static void test_reads(void **state)
+{
+	struct oriel_session *mine = connect_with(0, 2);
+	struct oriel_info before, i;
+	struct oriel_file *f;
+	char end[10];
+
+	native_pattern(dir, "reads", 40 * RANGE + 5, 1);
+	f = must_open(mine, "reads", O_RDONLY);
+	must_read(f, 100, 0);
+	before = must_info(mine);
+	for (unsigned r = 39; r > 0; r--)
+		must_read(f, 100, r * RANGE);
+	i = must_info(mine);
+	equals(i.requests, before.requests);
+	equals(i.setups, before.setups);
+	equals(i.held_read_bytes, 39 * 100);
+	/* the end is where it is now */
+	equals(oriel_pread(f, end, 10, 40 * RANGE), 5);
+	equals(truncate(in_dir(dir, "reads"), 40 * RANGE + 2), 0);
+	equals(oriel_pread(f, end, 10, 40 * RANGE), 2);
+	equals(truncate(in_dir(dir, "reads"), 100), 0);
+	equals(oriel_pread(f, end, 10, 20 * RANGE), 0);
+	native_pattern(dir, "reads", 60 * RANGE, 1);
+	must_read(f, 10, 59 * RANGE);
+	ok(oriel_close(f));
+	oriel_disconnect(mine);
+}
+
+/* As many as are allowed; others take their place, and all of it is right. */
+static void test_limit(void **state)
+{
+	enum { N = 20, MAX = 3 };
+	struct oriel_session *mine = connect_with(MAX, ORIEL_MAP_ALL);
+	struct oriel_file *f[N];
+	char name[20];
+	int fds;
+
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "limit%u", i);
+		native_pattern(dir, name, 4 * RANGE, 1);
+		f[i] = must_open(mine, name, O_RDONLY);
+	}
+	fds = count_fds(0);
+	for (unsigned round = 0; round < 4; round++)
+		for (unsigned i = 0; i < N; i++) {
+			must_read(f[i], 1000, round * RANGE + 77);
+			assert_true(must_info(mine).held_files <= MAX);
+			assert_true(count_fds(0) <= fds + MAX);
+		}
+	equals(must_info(mine).held_files, MAX);
+	for (unsigned i = 0; i < N; i++)
+		ok(oriel_close(f[i]));
+	oriel_disconnect(mine);
+}
+
+static void test_none(void **state)
+{
+	struct oriel_session *mine = connect_with(ORIEL_HOLD_NONE,
+						  ORIEL_MAP_ALL);
+	struct oriel_file *f;
+	int fds;
+
+	native_pattern(dir, "none", 4 * RANGE, 1);
+	f = must_open(mine, "none", O_RDWR);
+	fds = count_fds(0);
+	must_read(f, 100, 0);
+	equals(oriel_pwrite(f, "x", 1, RANGE), 1);
+	equals(count_fds(0), fds);
+	equals(must_info(mine).held_files, 0);
+	ok(oriel_close(f));
+	oriel_disconnect(mine);
+}
+
+/* An eighth of what the process may have. */
+static void test_rlimit(void **state)
+{
+	struct rlimit old, few;
+	struct oriel_session *mine;
+	struct oriel_file *f;
+	char name[20];
+
+	ok(getrlimit(RLIMIT_NOFILE, &old));
+	few = (struct rlimit){ 80, old.rlim_max };
+	ok(setrlimit(RLIMIT_NOFILE, &few));
+	mine = connect_with(0, ORIEL_MAP_ALL);
+	for (unsigned i = 0; i < 30; i++) {
+		snprintf(name, sizeof(name), "rlimit%u", i);
+		native_pattern(dir, name, RANGE, 1);
+		f = must_open(mine, name, O_RDONLY);
+		must_read(f, 100, 0);
+		ok(oriel_close(f));
+	}
+	equals(must_info(mine).held_files, 10);
+	oriel_disconnect(mine);
+	ok(setrlimit(RLIMIT_NOFILE, &old));
+}
+
+/* Unlinked and forgotten: nothing keeps its space. */
+static void test_unlinked(void **state)
+{
+	struct oriel_session *mine = connect_with(0, ORIEL_MAP_ALL);
+	struct oriel_file *f;
+	int fds = count_fds(0);
+
+	native_pattern(dir, "gone", 4 * RANGE, 1);
+	f = must_open(mine, "gone", O_RDONLY);
+	must_read(f, 100, 0);
+	ok(oriel_unlink(mine, "gone"));
+	must_read(f, 100, 2 * RANGE); /* it is still ours */
+	ok(oriel_close(f));
+	for (unsigned i = 0; count_fds(0) > fds && i < 200; i++)
+		nap_ms(10);
+	equals(count_fds(0), fds);
+	equals(count_maps(0, "/gone"), 0);
+	oriel_disconnect(mine);
+}
+
+/* Readers of many files while their descriptors come and go. */
+struct reader {
+	struct oriel_file **f;
+	unsigned n;
+	uint64_t seed;
+};
+
+static void *reader_main(void *arg)
+{
+	struct reader *r = arg;
+	struct rng rng = { .state = r->seed };
+
+	for (unsigned i = 0; i < 4000; i++) {
+		unsigned char buf[100];
+		off_t pos = (off_t)rng_below(&rng, 8 * RANGE - 100);
+		struct oriel_file *f = r->f[rng_below(&rng, r->n)];
+
+		must(oriel_pread(f, buf, 100, pos) == 100, "a read");
+		must(pattern_check(buf, 100, 1, (uint64_t)pos) == 100,
+		     "wrong bytes at %lld", (long long)pos);
+	}
+	return NULL;
+}
+
+static void test_come_and_go(void **state)
+{
+	enum { N = 12, THREADS = 4 };
+	struct oriel_session *mine = connect_with(3, 2);
+	struct oriel_file *f[N];
+	struct reader r[THREADS];
+	pthread_t t[THREADS];
+	char name[20];
+
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "come%u", i);
+		native_pattern(dir, name, 8 * RANGE, 1);
+		f[i] = must_open(mine, name, O_RDONLY);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		r[i] = (struct reader){ f, N, i };
+		ok(pthread_create(&t[i], NULL, reader_main, &r[i]));
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		ok(pthread_join(t[i], NULL));
+	assert_true(must_info(mine).held_read_bytes > 0);
+	assert_true(must_info(mine).held_files <= 3);
+	for (unsigned i = 0; i < N; i++)
+		ok(oriel_close(f[i]));
+	oriel_disconnect(mine);
+}
+
+/* The daemon is gone: what the window does not have is an error, though a
+ * descriptor would do; nobody reads for long what nobody answers for. */
+static void test_dead(void **state)
+{
+	struct oriel_session *mine;
+	struct oriel_options o;
+	struct oriel_file *f;
+	struct daemon d;
+	char c;
+
+	native_pattern(dir, "dead", 8 * RANGE, 1);
+	daemon_start(&d, dir, NULL);
+	test_options(&o);
+	o.no_background = 1;
+	o.admit_touches = 2;
+	mine = test_connect(d.socket, &o);
+	f = must_open(mine, "dead", O_RDONLY);
+	must_read(f, 100, 0);
+	must_read(f, 100, 5 * RANGE);
+	equals(must_info(mine).held_read_bytes, 100);
+	must(daemon_stop(&d), "the daemon ended badly");
+	assert_true(oriel_stat(mine, "dead", ORIEL_FORCE_SYNC,
+			       &(struct oriel_stat){ 0 }) < 0);
+	must_read(f, 100, 0); /* mapped */
+	equals(oriel_pread(f, &c, 1, 5 * RANGE), -ENOTCONN);
+	oriel_close(f);
+	oriel_disconnect(mine);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_maps),
+		cmocka_unit_test(test_reads),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_rlimit),
+		cmocka_unit_test(test_unlinked),
+		cmocka_unit_test(test_come_and_go),
+		cmocka_unit_test(test_dead),
+	};
+
+	return cmocka_run_group_tests_name("client-held", tests,
+					   fixture_setup, fixture_teardown);
+}
