@@ -27,6 +27,8 @@ static const struct info_field counters[] = {
 	  true },
 	{ "held_read_bytes", "read with a held descriptor",
 	  FIELD(held_read_bytes), true },
+	{ "held_written_bytes", "overwritten with one",
+	  FIELD(held_written_bytes), true },
 	{ "message_write_bytes", "written by message",
 	  FIELD(message_write_bytes), true },
 	{ "hits", "steps served by the window alone", FIELD(hits), false },

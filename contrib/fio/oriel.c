@@ -124,13 +124,14 @@ static void print_ways(struct thread_data *td, struct share *sh)
 		return;
 	log_info("oriel: %s: window %s, read %llu KiB, written %llu KiB; "
 		 "by message read %llu KiB, written %llu KiB; "
-		 "by descriptor read %llu KiB\n", td->o.name,
+		 "by descriptor read %llu KiB, written %llu KiB\n", td->o.name,
 		 i.dax ? "on" : "off",
 		 (unsigned long long)i.window_read_bytes >> 10,
 		 (unsigned long long)i.window_write_bytes >> 10,
 		 (unsigned long long)i.message_read_bytes >> 10,
 		 (unsigned long long)i.message_write_bytes >> 10,
-		 (unsigned long long)i.held_read_bytes >> 10);
+		 (unsigned long long)i.held_read_bytes >> 10,
+		 (unsigned long long)i.held_written_bytes >> 10);
 }
 
 static void job_cleanup(struct thread_data *td)

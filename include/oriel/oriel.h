@@ -242,6 +242,7 @@ struct oriel_info {
 	uint64_t open_files;
 	uint64_t held_files;     /* descriptors kept (oriel_options.held_files) */
 	uint64_t held_read_bytes; /* read with them, by system call */
+	uint64_t held_written_bytes;
 };
 
 /* Fill *@info. -EINVAL if its size is 0. Does not block. */

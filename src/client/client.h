@@ -238,6 +238,11 @@ ORIEL_MUST_CHECK int client_held_map(struct client_inode *ino,
 /* pread(2) of a held descriptor; -ENOENT if there is none. */
 ORIEL_MUST_CHECK ssize_t client_held_read(struct client_inode *ino, void *buf,
 					  size_t len, uint64_t pos);
+/* pwrite(2) of a held descriptor; -ENOENT if there is none. The inode's lock is
+ * held, and the bytes are below the size. */
+ORIEL_MUST_CHECK ssize_t client_held_write(struct client_inode *ino,
+					   const void *buf, size_t len,
+					   uint64_t pos);
 /* Are the bytes (@len > 0) in memory but for an eighth? True if that cannot be
  * told. */
 bool client_held_is_resident(struct client_inode *ino, uint64_t off,
@@ -325,6 +330,7 @@ struct oriel_session {
 	struct list held; /* client_inode.held_node, oldest first */
 	unsigned n_held;  /* descriptors */
 	unsigned max_held; /* constant */
+	bool holds_for_writes; /* constant: pwrite(2) does as FUSE_WRITE */
 
 	_Atomic uint64_t nosys; /* bits: opcodes answered with -ENOSYS */
 
@@ -396,6 +402,7 @@ struct oriel_session {
 	_Atomic uint64_t n_sleeps;
 	_Atomic uint64_t msg_read_bytes;
 	_Atomic uint64_t held_read_bytes;
+	_Atomic uint64_t held_written_bytes;
 	_Atomic uint64_t msg_write_bytes;
 };
 

@@ -5,8 +5,8 @@
  * A daemon hands over a descriptor of the file with each SHMEM_MAP. The first
  * one of an inode for reading, and the first for writing, are kept here. With
  * them further ranges of the file are mapped without a round trip (3 us in place
- * of 12), and what the window does not serve is read by a system call in place of
- * a message. It is the same page cache, so nothing changes in
+ * of 12), and what the window does not serve is read and overwritten by a system
+ * call in place of a message. It is the same page cache, so nothing changes in
  * what anybody sees; nor in what we may do, since whoever is given a mapping is
  * given the descriptor.
  *
@@ -29,6 +29,7 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -71,6 +72,9 @@ void client_held_init(struct oriel_session *s)
 	else if (!getrlimit(RLIMIT_NOFILE, &r))
 		max = min_u64(max, r.rlim_cur / HELD_SHARE);
 	s->max_held = (unsigned)min_u64(max, UINT32_MAX - 2);
+	/* past such a limit pwrite(2) raises a signal, which is not ours to do */
+	s->holds_for_writes = !getrlimit(RLIMIT_FSIZE, &r) &&
+			      r.rlim_cur == RLIM_INFINITY;
 }
 
 void client_held_done(struct oriel_session *s)
@@ -143,7 +147,7 @@ static struct client_inode *victim_locked(struct oriel_session *s)
 }
 
 /* Is it the file that the daemon speaks of? */
-static bool is_the_file(struct client_inode *ino, int fd)
+static bool is_the_file(struct client_inode *ino, int fd, bool writable)
 {
 	struct stat st;
 	uint64_t number;
@@ -151,7 +155,11 @@ static bool is_the_file(struct client_inode *ino, int fd)
 	pthread_mutex_lock(&ino->attr_lock);
 	number = ino->attr.ino;
 	pthread_mutex_unlock(&ino->attr_lock);
-	return !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_ino == number;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_ino != number)
+		return false;
+	/* whose writes go elsewhere than they are told to, or wait */
+	return !writable || !(fcntl(fd, F_GETFL) &
+			      (O_APPEND | O_DIRECT | O_SYNC | O_DSYNC));
 }
 
 void client_held_adopt(struct client_inode *ino, int fd, bool writable)
@@ -160,7 +168,7 @@ void client_held_adopt(struct client_inode *ino, int fd, bool writable)
 	int old[CLIENT_HELD] = { -1, -1 };
 	struct client_inode *victim = NULL;
 
-	if (!is_the_file(ino, fd)) {
+	if (!is_the_file(ino, fd, writable)) {
 		close(fd);
 		return;
 	}
@@ -252,6 +260,27 @@ ssize_t client_held_read(struct client_inode *ino, void *buf, size_t len,
 	if (n > 0)
 		atomic_fetch_add_explicit(&ino->s->held_read_bytes, (uint64_t)n,
 					  memory_order_relaxed);
+	return n;
+}
+
+ssize_t client_held_write(struct client_inode *ino, const void *buf, size_t len,
+			  uint64_t pos)
+{
+	ssize_t n = -ENOENT;
+	int fd;
+
+	if (!ino->s->holds_for_writes || !client_held_has(ino, true) ||
+	    !epoch_enter())
+		return -ENOENT;
+	fd = held_get(ino, true);
+	if (fd >= 0) {
+		n = pwrite(fd, buf, len, (off_t)pos);
+		n = n < 0 ? -errno : n;
+	}
+	epoch_exit();
+	if (n > 0)
+		atomic_fetch_add_explicit(&ino->s->held_written_bytes,
+					  (uint64_t)n, memory_order_relaxed);
 	return n;
 }
 

@@ -16,6 +16,7 @@ static void fill_counters(struct oriel_session *s, struct oriel_info *i)
 	i->message_read_bytes = atomic_load(&s->msg_read_bytes);
 	i->message_write_bytes = atomic_load(&s->msg_write_bytes);
 	i->held_read_bytes = atomic_load(&s->held_read_bytes);
+	i->held_written_bytes = atomic_load(&s->held_written_bytes);
 	pthread_mutex_lock(&s->held_lock);
 	i->held_files = s->n_held;
 	pthread_mutex_unlock(&s->held_lock);

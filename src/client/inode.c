@@ -454,9 +454,9 @@ static int dax_unmap(void *owner, void *file,
 	return n_v ? unmap_by_daemon(s, file, v, n_v) : 0;
 }
 
-static bool dax_reads_cheaply(void *owner, void *file)
+static bool dax_is_cheap(void *owner, void *file, enum dax_intent intent)
 {
-	return client_held_has(file, false);
+	return client_held_has(file, intent == DAX_WRITE);
 }
 
 static bool dax_is_resident(void *owner, void *file, uint64_t off,
@@ -492,7 +492,7 @@ static void dax_file_put(void *owner, void *file)
 const struct dax_owner_ops client_dax_ops = {
 	.map = dax_map,
 	.unmap = dax_unmap,
-	.reads_cheaply = dax_reads_cheaply,
+	.is_cheap = dax_is_cheap,
 	.is_resident = dax_is_resident,
 	.is_connected = dax_is_connected,
 	.file_get = dax_file_get,

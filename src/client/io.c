@@ -12,8 +12,8 @@
  *          where a descriptor of the file is held (held.c), pread(2) with it is
  *          as good as a FUSE_READ, and nobody has to be asked
  *   write  under the inode's lock, exclusive
- *          ends at or below the size: the window, or FUSE_WRITE where it passes
- *          on
+ *          ends at or below the size: the window; pwrite(2) of a held descriptor
+ *          or FUSE_WRITE where it passes on
  *          small, at the end, and the handle gathers: append.c
  *          ends past it, or O_APPEND: the whole of it as FUSE_WRITE (one message
  *          per max_write bytes, in order), so that data and size change together
@@ -302,6 +302,25 @@ static inline void owe_mtime(struct client_inode *ino)
 				      memory_order_relaxed);
 }
 
+/* What the window passed on: up to @len bytes, below the size. 1, or -errno. */
+static int overwrite_bypassed(struct io *io, uint64_t len)
+{
+	size_t piece;
+	const void *buf = io_piece(io, &piece);
+	ssize_t n = -ENOENT;
+
+	if (!client_is_dead(io->f->s))
+		n = client_held_write(io->f->ino, buf,
+				      (size_t)min_u64(len, piece),
+				      io->pos + io->done);
+	if (n <= 0) /* a message tells why */
+		return write_message(
+			io, (size_t)min_u64(len, io->len - io->done), false);
+	io->done += (size_t)n;
+	owe_mtime(io->f->ino);
+	return 1;
+}
+
 /* One step of a write that ends at or below the size. */
 static int overwrite_step(struct io *io, uint64_t size)
 {
@@ -323,9 +342,7 @@ static int overwrite_step(struct io *io, uint64_t size)
 	case DAX_BYPASS:
 		if (io->flags & IO_NOWAIT)
 			return -EAGAIN;
-		return write_message(io, (size_t)min_u64(r.bypass_bytes,
-							 io->len - io->done),
-				     false);
+		return overwrite_bypassed(io, r.bypass_bytes);
 	case DAX_FAULT:
 		if (io->flags & IO_NOWAIT)
 			return -EAGAIN;

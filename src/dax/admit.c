@@ -4,7 +4,7 @@
  * another one for (row B2)?
  *
  * IS IT WORTH MAPPING? Yes, where the alternative is a message. Where it is a
- * system call (dax_owner_ops.reads_cheaply) a set-up costs as much as a dozen of
+ * system call (dax_owner_ops.is_cheap) a set-up costs as much as a dozen of
  * them and what the faults cost, and pays only for what is read again: after
  * config.patience touches, of which a large one is several, so that a range that
  * is scanned once is not mapped, and at its second scan it is.

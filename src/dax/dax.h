@@ -82,12 +82,12 @@ struct dax_owner_ops {
 	 */
 	bool (*file_get)(void *owner, void *file);
 	void (*file_put)(void *owner, void *file);
-	/* Does a read of @file that is passed on cost a system call, and no
-	 * round trip? Then ranges are mapped only when it pays (see admit.c).
-	 * NULL: never. Any context: no waiting, no calls back. */
-	bool (*reads_cheaply)(void *owner, void *file);
+	/* Does a read (a write) of @file that is passed on cost a system call,
+	 * and no round trip? Then ranges are mapped only when it pays (see
+	 * admit.c). NULL: never. Any context: no waiting, no calls back. */
+	bool (*is_cheap)(void *owner, void *file, enum dax_intent intent);
 	/* Are these bytes, @len > 0, in memory, all or nearly? True if that is
-	 * not known. Asked only of files that are read cheaply. No waiting, no
+	 * not known. Asked only of files that are cheap. No waiting, no
 	 * calls back. */
 	bool (*is_resident)(void *owner, void *file, uint64_t off,
 			    uint64_t len);
@@ -109,7 +109,7 @@ struct dax_config {
 	 */
 	unsigned admit_touches;
 	/*
-	 * Of a file that is read cheaply (see dax_owner_ops): touches of a range
+	 * Of a file that is cheap (see dax_owner_ops): touches of a range
 	 * before it is mapped, though there may be room. 0: at once.
 	 */
 	unsigned patience;

@@ -268,7 +268,7 @@ void dax_ghost_free(struct dax_ghost *g);
  * large ones counting more than once. At least 1. */
 uint32_t dax_touch(struct dax_window *w, struct dax_inode *di,
 		   const struct dax_want *want);
-/* Has it been touched often enough to be mapped though reading is cheap? */
+/* Has it been touched often enough to be mapped though doing without is cheap? */
 bool dax_is_patient(const struct dax_window *w, const struct dax_want *want);
 /* Not yet: some of its touches do not count any more. */
 void dax_admit_later(struct dax_window *w, struct dax_inode *di,

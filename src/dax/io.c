@@ -122,13 +122,13 @@ step_tree(const struct io *io, size_t n, size_t *copied)
 
 /* ---------------------------------------------------------------- prefetch */
 
-/* Can the owner read this file at the price of a system call? */
-static bool is_cheap(const struct dax_inode *di)
+/* Can the owner do this to this file at the price of a system call? */
+static bool is_cheap(const struct dax_inode *di, enum dax_intent intent)
 {
 	const struct dax_config *cfg = &di->window->cfg;
 
-	return cfg->patience && cfg->ops->reads_cheaply &&
-	       cfg->ops->reads_cheaply(cfg->owner, di->file);
+	return cfg->patience && cfg->ops->is_cheap &&
+	       cfg->ops->is_cheap(cfg->owner, di->file, intent);
 }
 
 /*
@@ -160,7 +160,7 @@ hint_sequential(const struct io *io, size_t n)
 	epoch_exit();
 	/* in large steps what is not mapped is as well read without us */
 	if (!m && w->cfg.background && dax_window_may_ask(w) &&
-	    !(n >= DAX_LARGE_STEP && is_cheap(di)))
+	    !(n >= DAX_LARGE_STEP && is_cheap(di, io->intent)))
 		dax_prefetch_hint(di, next);
 }
 
@@ -226,8 +226,8 @@ static uint64_t note_run(struct dax_inode *di, uint64_t pos, size_t n)
 }
 
 /*
- * The file can be read without a round trip: is it worth mapping all the same?
- * What is read in small steps one after the other is, at once; else what was
+ * It can be done without a round trip: is it worth mapping all the same? What is
+ * gone through in small steps one after the other is, at once; else what was
  * touched often. What is not in memory is not: a read of a few bytes reads a
  * page, a fault megabytes; and once it is there we are asked again.
  */
@@ -287,7 +287,7 @@ static bool is_wanted(const struct io *io, size_t n, struct dax_want *want,
 	if (is_backed_off(di, io->intent))
 		return false;
 	*why = DAX_MISS_FULL;
-	return io->intent == DAX_WRITE || !is_cheap(di) || pays(io, n, want);
+	return !is_cheap(di, io->intent) || pays(io, n, want);
 }
 
 static int setup(const struct io *io, struct dax_want *want, enum dax_miss *why)

@@ -94,6 +94,55 @@ static void test_reads(void **state)
 	oriel_disconnect(mine);
 }
 
+/* Overwritten without a message where the window passes on; others see it at
+ * once, and the time of it. What extends the file is a message all the same. */
+static void test_overwrites(void **state)
+{
+	struct oriel_session *mine = connect_with(0, 2);
+	struct oriel_info before, i;
+	struct oriel_stat st, now;
+	struct oriel_file *f;
+	unsigned char *all;
+	size_t len;
+
+	native_pattern(dir, "over", 40 * RANGE, 1);
+	f = must_open(mine, "over", O_RDWR);
+	ok(oriel_fstat(f, 0, &st));
+	equals(oriel_pwrite(f, "first", 5, 0), 5);
+	before = must_info(mine);
+	nap_ms(20);
+	for (unsigned r = 39; r > 0; r--) {
+		equals(oriel_pwrite(f, "there", 5, r * RANGE + 7), 5);
+	}
+	all = native_read(dir, "over", &len);
+	equals(len, 40 * RANGE);
+	for (unsigned r = 39; r > 0; r--)
+		assert_memory_equal(all + r * RANGE + 7, "there", 5);
+	free(all);
+	i = must_info(mine);
+	equals(i.requests, before.requests);
+	equals(i.setups, before.setups);
+	equals(i.held_written_bytes, 39 * 5);
+	ok(oriel_fstat(f, 0, &now));
+	assert_true(now.mtime.tv_sec > st.mtime.tv_sec ||
+		    (now.mtime.tv_sec == st.mtime.tv_sec &&
+		     now.mtime.tv_nsec > st.mtime.tv_nsec));
+	equals(now.size, 40 * RANGE);
+	equals(oriel_pwrite(f, "there", 5, 40 * RANGE - 2), 5);
+	equals(must_info(mine).held_written_bytes, 39 * 5);
+	ok(oriel_fstat(f, 0, &now));
+	equals(now.size, 40 * RANGE + 3);
+	ok(oriel_close(f));
+
+	/* a handle that appends gives no descriptor to write elsewhere with */
+	f = must_open(mine, "over", O_RDWR | O_APPEND);
+	equals(oriel_pwrite(f, "end", 3, 0), 3);
+	ok(oriel_fstat(f, 0, &now));
+	equals(now.size, 40 * RANGE + 6);
+	ok(oriel_close(f));
+	oriel_disconnect(mine);
+}
+
 /* As many as are allowed; others take their place, and all of it is right. */
 static void test_limit(void **state)
 {
@@ -268,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_maps),
 		cmocka_unit_test(test_reads),
+		cmocka_unit_test(test_overwrites),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_rlimit),

@@ -182,11 +182,12 @@ static void fake_file_put(void *owner, void *arg)
 	pthread_mutex_unlock(&f->lock);
 }
 
-static bool fake_reads_cheaply(void *owner, void *file)
+static bool fake_is_cheap(void *owner, void *file, enum dax_intent intent)
 {
 	struct fake *f = owner;
 
-	return atomic_load(&f->is_cheap);
+	return atomic_load(intent == DAX_WRITE ? &f->writes_cheaply :
+						 &f->is_cheap);
 }
 
 static bool fake_is_resident(void *owner, void *arg, uint64_t off,
@@ -197,7 +198,8 @@ static bool fake_is_resident(void *owner, void *arg, uint64_t off,
 
 	atomic_fetch_add(&f->n_asked, 1);
 	if (len == 0 || !is_aligned(off, f->range_bytes) ||
-	    len > f->range_bytes || !atomic_load(&f->is_cheap) ||
+	    len > f->range_bytes ||
+	    !(atomic_load(&f->is_cheap) || atomic_load(&f->writes_cheaply)) ||
 	    atomic_load(&file->refs) < 1)
 		atomic_fetch_add(&f->violations, 1);
 	return !atomic_load(&f->is_absent);
@@ -206,7 +208,7 @@ static bool fake_is_resident(void *owner, void *arg, uint64_t off,
 static const struct dax_owner_ops fake_ops = {
 	.map = fake_map,
 	.unmap = fake_unmap,
-	.reads_cheaply = fake_reads_cheaply,
+	.is_cheap = fake_is_cheap,
 	.is_resident = fake_is_resident,
 	.is_connected = fake_is_connected,
 	.file_get = fake_file_get,

@@ -52,7 +52,8 @@ struct fake {
 	_Atomic int fail_unmap;
 	_Atomic unsigned n_lost; /* ranges that fake_done() shall miss */
 	_Atomic int refuse_get;
-	_Atomic bool is_cheap;    /* reads_cheaply() */
+	_Atomic bool is_cheap;    /* is_cheap() for reading */
+	_Atomic bool writes_cheaply;
 	_Atomic bool is_absent;   /* is_resident() says no */
 	_Atomic unsigned n_asked; /* is_resident() */
 };

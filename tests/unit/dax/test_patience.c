@@ -72,7 +72,32 @@ static void test_touches(void **state)
 	finish(c);
 }
 
-/* Not cheap any more, or not patient: at the first touch. A write always is. */
+/* Writes for themselves: patience where the owner can do without us, and what is
+ * mapped for reading is not made writable before that. */
+static void test_writes(void **state)
+{
+	struct ctx *c = start(8, RANGE, 64 * RANGE);
+	struct dax_result r;
+
+	atomic_store(&c->f.is_cheap, false);
+	atomic_store(&c->f.writes_cheaply, true);
+	assert_int_equal(read_size(c, RANGE, 5), DAX_DONE);
+	assert_int_equal(c->f.maps, 1);
+	for (unsigned n = 1; n < PATIENCE; n++) {
+		dax_write(&c->file.di, c->buf, 5, RANGE + 9 * n, 64 * RANGE, 1,
+			  0, &r);
+		assert_int_equal(r.stop, DAX_BYPASS);
+		assert_int_equal(r.done, 0);
+		assert_int_equal(r.bypass_bytes, 5);
+	}
+	assert_int_equal(c->f.maps, 1);
+	dax_write(&c->file.di, c->buf, 5, RANGE + 900, 64 * RANGE, 1, 0, &r);
+	assert_int_equal(r.stop, DAX_DONE);
+	assert_int_equal(c->f.maps, 2);
+	finish(c);
+}
+
+/* Not cheap any more, or not patient: at the first touch. */
 static void test_at_once(void **state)
 {
 	struct ctx *c = start(8, RANGE, 64 * RANGE);
@@ -189,6 +214,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_touches),
+		cmocka_unit_test(test_writes),
 		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_run),
 		cmocka_unit_test(test_scan),
