@@ -322,7 +322,8 @@ ORIEL_API ssize_t oriel_pwrite(struct oriel_file *f, const void *buf,
  * always the newest, so that the file is a prefix of what was written. If the
  * sending fails the bytes are gone, and the next write (whose own bytes are not
  * taken), fsync or close on @f says why, once. @bytes 0: send, gather no more.
- * mtime is the time of the sending. No effect on the _nowait calls.
+ * mtime is the time of the sending. No effect on the _nowait calls. While a
+ * pointer of oriel_map() to the file is out, nothing is gathered.
  * Errors: -EBADF (not a file open for writing), -EINVAL (O_SYNC, O_DSYNC, or
  * @max_ms), -EOPNOTSUPP (oriel_options.no_background), -EAGAIN (no thread).
  */

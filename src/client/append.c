@@ -8,6 +8,8 @@
  *     that writes has them sent first, so the order of writes is kept;
  *   - gathered bytes are one run that begins at the end as known here. Anything
  *     but the run's continuation has it sent first;
+ *   - nothing is gathered while a pointer of oriel_map() is out (inode->n_maps):
+ *     nobody is asked when a pointer is followed;
  *   - inode->size never includes them. So a read below it needs no look here,
  *     and a program that dies loses the tail of what it wrote, never a middle;
  *   - a message holds whole writes, at most max_write bytes;
@@ -244,13 +246,19 @@ static bool continues(struct oriel_file *f, uint64_t pos)
 	return (f->flags & O_APPEND) || pos == end;
 }
 
-static void begin(struct oriel_file *f)
+/* False: somebody is mapping the file. Either do_map() sees the appender, and
+ * waits for the lock to send, or its count is seen here. */
+static bool begin(struct oriel_file *f)
 {
 	struct client_append *a = f->append;
 	struct oriel_session *s = f->s;
 
+	atomic_store(&f->ino->appender, f);
+	if (atomic_load(&f->ino->n_maps)) {
+		atomic_store(&f->ino->appender, NULL);
+		return false;
+	}
 	a->pos = atomic_load(&f->ino->size);
-	atomic_store_explicit(&f->ino->appender, f, memory_order_relaxed);
 	pthread_mutex_lock(&s->append_lock);
 	a->since_ns = clock_now_ns();
 	list_add_tail(&s->appends, &a->node);
@@ -258,6 +266,7 @@ static void begin(struct oriel_file *f)
 	if (a->since_ns + a->max_ns < s->append_next_ns)
 		pthread_cond_signal(&s->append_wake);
 	pthread_mutex_unlock(&s->append_lock);
+	return true;
 }
 
 ssize_t client_append_take_slow(struct oriel_file *f, const struct iovec *iov,
@@ -266,7 +275,7 @@ ssize_t client_append_take_slow(struct oriel_file *f, const struct iovec *iov,
 	struct client_append *a = f->append;
 	struct oriel_file *by = atomic_load_explicit(&f->ino->appender,
 						     memory_order_relaxed);
-	bool fits = a && len <= a->cap;
+	bool fits = a && len <= a->cap && !atomic_load(&f->ino->n_maps);
 	int err;
 
 	if (by && (by != f || !fits || len > a->cap - a->len ||
@@ -277,8 +286,9 @@ ssize_t client_append_take_slow(struct oriel_file *f, const struct iovec *iov,
 		return err;
 	if (!fits || !continues(f, pos))
 		return 0;
-	if (!atomic_load_explicit(&f->ino->appender, memory_order_relaxed))
-		begin(f);
+	if (!atomic_load_explicit(&f->ino->appender, memory_order_relaxed) &&
+	    !begin(f))
+		return 0;
 	for (unsigned i = 0; i < n_iov; i++) {
 		if (!iov[i].iov_len)
 			continue;

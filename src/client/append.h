@@ -29,8 +29,9 @@ ORIEL_MUST_CHECK ssize_t client_append_take_slow(struct oriel_file *f,
 
 static inline bool client_append_pending(struct client_inode *ino)
 {
-	/* relaxed: it only says whether to take the lock */
-	return atomic_load_explicit(&ino->appender, memory_order_relaxed);
+	/* it only says whether to take the lock; in order with n_maps, for
+	 * oriel_map() */
+	return atomic_load(&ino->appender);
 }
 
 /* Nothing gathered is outstanding for @ino when this returns 0; -ETIMEDOUT as

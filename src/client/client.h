@@ -143,6 +143,7 @@ struct client_inode {
 	_Atomic bool bad;      /* stale generation: I/O says -EIO */
 	/* who holds gathered appends; changes under lock (append.c) */
 	struct oriel_file *_Atomic appender;
+	_Atomic unsigned n_maps; /* oriel_map() not given back: no gathering */
 	_Atomic bool mtime_owed; /* window writes not yet in mtime */
 	_Atomic bool privs_clean; /* set-uid and capabilities dropped since the
 				     last look (row B9) */

@@ -48,16 +48,14 @@ static int map_check(struct oriel_file *f, off_t off, size_t len,
 	return 0;
 }
 
-static int do_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
-		  struct oriel_mapping **ret)
+static int make_mapping(struct oriel_file *f, off_t off, size_t len,
+			unsigned prot, struct oriel_mapping **ret)
 {
 	struct client_inode *ino = f->ino;
 	bool writes = prot & ORIEL_MAP_WRITE;
 	struct oriel_mapping *m;
-	int err = client_append_settle(ino);
+	int err = map_check(f, off, len, prot);
 
-	if (!err)
-		err = map_check(f, off, len, prot);
 	if (err)
 		return err;
 	if (writes && !atomic_load(&ino->privs_clean)) {
@@ -86,6 +84,22 @@ static int do_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
 	return 0;
 }
 
+static int do_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
+		  struct oriel_mapping **ret)
+{
+	struct client_inode *ino = f->ino;
+	int err;
+
+	/* before the look at what is gathered: see begin() in append.c */
+	atomic_fetch_add(&ino->n_maps, 1);
+	err = client_append_settle(ino);
+	if (!err)
+		err = make_mapping(f, off, len, prot, ret);
+	if (err)
+		atomic_fetch_sub(&ino->n_maps, 1);
+	return err;
+}
+
 int oriel_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
 	      struct oriel_mapping **ret_map, void **ret_ptr)
 {
@@ -111,6 +125,7 @@ void oriel_unmap(struct oriel_mapping *m)
 	if (m->writable) /* stores since the last settlement */
 		atomic_store(&ino->mtime_owed, true);
 	dax_unpin(&ino->dax, &m->pin);
+	atomic_fetch_sub(&ino->n_maps, 1);
 	free(m);
 	client_inode_put(ino);
 }

@@ -172,6 +172,43 @@ static void test_hit_sends_first(void **state)
 	ok(oriel_close(other));
 }
 
+/* A pointer is followed without asking anybody: while one is out, what is
+ * appended is where it points to, and what is stored there stays. */
+static void test_pointers(void **state)
+{
+	struct oriel_info before, after;
+	struct oriel_mapping *m, *none;
+	struct oriel_file *f;
+	unsigned char *p, *got;
+	void *ptr;
+	size_t len;
+
+	native_pattern(dir, "pointer", 5000, 1);
+	f = must_open(s, "pointer", O_RDWR);
+	ok(oriel_coalesce(f, 4096, NEVER_MS));
+	equals(oriel_pwrite(f, "abc", 3, 5000), 3);
+	ok(oriel_map(f, 4999, 100, ORIEL_MAP_READ | ORIEL_MAP_WRITE, &m, &ptr));
+	p = ptr;
+	assert_memory_equal(p + 1, "abc", 3);
+	equals(oriel_pwrite(f, "def", 3, 5003), 3);
+	assert_memory_equal(p + 1, "abcdef", 6);
+	equals(oriel_copy(p + 5, "X", 1, m), 1);
+	/* a second that is refused counts for nothing */
+	equals(oriel_map(f, 9999, 1, ORIEL_MAP_READ, &none, &ptr), -EINVAL);
+	equals(oriel_pwrite(f, "ghi", 3, 5006), 3);
+	equals(native_size("pointer"), 5009);
+	oriel_unmap(m);
+	before = must_info(s);
+	equals(oriel_pwrite(f, "jkl", 3, 5009), 3);
+	after = must_info(s);
+	equals(after.requests - before.requests, 0); /* it gathers again */
+	ok(oriel_close(f));
+	got = native_read(dir, "pointer", &len);
+	equals(len, 5012);
+	assert_memory_equal(got + 5000, "abcdXfghijkl", 12);
+	free(got);
+}
+
 static void test_disconnect_sends(void **state)
 {
 	struct oriel_session *s2 = test_connect(dir, NULL);
@@ -452,6 +489,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_one_message),
 		cmocka_unit_test(test_what_sends),
 		cmocka_unit_test(test_hit_sends_first),
+		cmocka_unit_test(test_pointers),
 		cmocka_unit_test(test_disconnect_sends),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_order),
