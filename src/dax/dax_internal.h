@@ -184,6 +184,7 @@ struct dax_want {
 	bool is_prefetch;
 	bool is_cheap;  /* not to map costs no round trip */
 	bool is_random; /* by what was seen, reading ahead is of no use */
+	uint64_t ahead; /* bytes from @pos that are soon stored to; mostly 0 */
 	uint32_t touches; /* of the range, this one too; 0: not counted yet */
 };
 
@@ -228,6 +229,9 @@ bool dax_window_may_ask(struct dax_window *w);
 
 /* Let the kernel read ahead in @m again. In a read section. */
 void dax_mapping_calm(struct dax_mapping *m);
+/* Make @len bytes at @pos of the file ready for stores, in place of a fault for
+ * each page. In a read section, @m is writable. */
+void dax_mapping_fill(struct dax_mapping *m, uint64_t pos, uint64_t len);
 
 /* ---------------------------------------------------------------- index.c */
 

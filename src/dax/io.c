@@ -28,6 +28,9 @@
 
 #define STEP_ATTEMPTS 4
 #define BACKOFF_MAX 1023u
+/* A run of writes is believed to go on for this many times what it has been: that
+ * much is made dirty for nothing if it does not. */
+#define RUN_AHEAD 16u
 
 struct io {
 	struct dax_inode *di;
@@ -225,6 +228,20 @@ static uint64_t note_run(struct dax_inode *di, uint64_t pos, size_t n)
 	return run;
 }
 
+static void note_range_of_run(const struct io *io, uint64_t run,
+			      struct dax_want *want)
+{
+	uint64_t rest = want->file_last + 1 - io->pos;
+
+	atomic_store_explicit(&io->di->run_end, want->file_last + 1,
+			      memory_order_relaxed);
+	atomic_store_explicit(&io->di->run_bytes, run + rest,
+			      memory_order_relaxed);
+	if (io->intent == DAX_WRITE)
+		want->ahead = min_u64(min_u64(rest, io->size - io->pos),
+				      run * RUN_AHEAD);
+}
+
 /*
  * It can be done without a round trip: is it worth mapping all the same? What is
  * gone through in small steps one after the other is, at once; else what was
@@ -255,8 +272,7 @@ static bool pays(const struct io *io, size_t n, struct dax_want *want)
 	}
 	/* the rest of the range will be hits, after which the run goes on */
 	if (is_run)
-		atomic_store_explicit(&di->run_end, want->file_last + 1,
-				      memory_order_relaxed);
+		note_range_of_run(io, run, want);
 	return true;
 }
 
@@ -300,6 +316,19 @@ static int setup(const struct io *io, struct dax_want *want, enum dax_miss *why)
 	return err;
 }
 
+/* Where a run of writes goes on. */
+static void fill_ahead(const struct io *io, uint64_t len)
+{
+	struct dax_mapping *m;
+
+	if (!epoch_enter())
+		return;
+	m = dax_index_get(io->di, io->pos >> io->di->window->shift);
+	if (m && may(m, DAX_WRITE))
+		dax_mapping_fill(m, io->pos, len);
+	epoch_exit();
+}
+
 /* No hit. Sets up what is missing, if that is worth it, and copies. */
 static __attribute__((noinline)) enum dax_stop
 step_slow(const struct io *io, size_t n, size_t *copied)
@@ -328,6 +357,8 @@ step_slow(const struct io *io, size_t n, size_t *copied)
 			dax_count(w, DAX_N_MISS + why, 1);
 		if (err && err != -EAGAIN)
 			break;
+		if (want.ahead)
+			fill_ahead(io, want.ahead);
 		step = step_tree(io, n, copied);
 	}
 	if (step == STEP_DONE)

@@ -27,6 +27,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 #include "base/epoch.h"
 #include "base/log.h"
@@ -162,6 +167,17 @@ void dax_mapping_calm(struct dax_mapping *m)
 {
 	if (atomic_load_explicit(&m->is_random, memory_order_relaxed))
 		advise(m, false);
+}
+
+/* Only advice, too: the kernel may not know it (before 5.14), the file may be
+ * shorter by now. Whoever stores there takes the faults then. */
+void dax_mapping_fill(struct dax_mapping *m, uint64_t pos, uint64_t len)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t off = align_down(pos - m->file_start, page);
+	uint64_t have = mapping_bytes(m->inode->window, m) - off;
+
+	madvise(m->ptr + off, (size_t)min_u64(len, have), MADV_POPULATE_WRITE);
 }
 
 /* ------------------------------------------------------------------ set-up */

@@ -3,6 +3,14 @@
  * when; see admit.c. */
 #include "test.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 #define PATIENCE 4u
 #define BIG_RANGE MIB(1)
 
@@ -94,6 +102,67 @@ static void test_writes(void **state)
 	dax_write(&c->file.di, c->buf, 5, RANGE + 900, 64 * RANGE, 1, 0, &r);
 	assert_int_equal(r.stop, DAX_DONE);
 	assert_int_equal(c->f.maps, 2);
+	finish(c);
+}
+
+/* Of @len bytes at @p: pages that need no fault. */
+static unsigned present(const unsigned char *p, size_t len)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned n = 0;
+	uint64_t entry;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < len / page; i++) {
+		assert_int_equal(pread(fd, &entry, sizeof(entry),
+				       (off_t)(((uintptr_t)p / page + i) *
+					       sizeof(entry))),
+				 sizeof(entry));
+		n += entry >> 63;
+	}
+	close(fd);
+	return n;
+}
+
+/* A run of writes takes no fault for each page: 16 times what it has been, and
+ * whole ranges after that. */
+static void test_ahead(void **state)
+{
+	struct ctx *c = start_with((struct fake_options){
+			.ranges = 8, .range_bytes = MIB(2), .patience = 8 },
+		3 * MIB(2));
+	unsigned char *first = c->f.base, *second;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct dax_result r;
+	uint64_t pos = 0;
+
+	atomic_store(&c->f.writes_cheaply, true);
+	for (; !c->f.maps; pos += KIB(4))
+		dax_write(&c->file.di, c->buf, KIB(4), pos, 5 * MIB(1), 1, 0,
+			  &r);
+	assert_int_equal(pos, KIB(68));
+	first += c->f.log[0].window_off;
+	if (!present(first + MIB(1), page)) {
+		assert_int_equal(madvise(first, page, MADV_POPULATE_WRITE), -1);
+		skip(); /* before Linux 5.14 */
+	}
+	assert_int_equal(present(first, KIB(64)), 0);
+	assert_int_equal(present(first + KIB(64), MIB(1)), MIB(1) / page);
+	assert_int_equal(present(first + KIB(64) + MIB(1), MIB(2) - KIB(64) -
+							   MIB(1)), 0);
+	for (; c->f.maps == 1; pos += KIB(4))
+		dax_write(&c->file.di, c->buf, KIB(4), pos, 5 * MIB(1), 1, 0,
+			  &r);
+	assert_int_equal(pos, MIB(2) + KIB(4));
+	second = c->f.base + c->f.log[1].window_off;
+	assert_int_equal(present(second, MIB(2)), MIB(2) / page);
+	/* not past the end of the file as the caller knows it */
+	for (; c->f.maps == 2; pos += KIB(4))
+		dax_write(&c->file.di, c->buf, KIB(4), pos, 5 * MIB(1), 1, 0,
+			  &r);
+	second = c->f.base + c->f.log[2].window_off;
+	assert_int_equal(present(second, MIB(2)), MIB(1) / page);
 	finish(c);
 }
 
@@ -215,6 +284,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_touches),
 		cmocka_unit_test(test_writes),
+		cmocka_unit_test(test_ahead),
 		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_run),
 		cmocka_unit_test(test_scan),
