@@ -19,6 +19,7 @@
 #include "fmt.h"
 
 static volatile sig_atomic_t caught_signal;
+static void (*volatile before_end)(void);
 
 bool cli_is_tty(int fd)
 {
@@ -175,17 +176,26 @@ unsigned cli_width(int fd)
 	return n > 0 && n < 10000 ? (unsigned)n : 80;
 }
 
+/* The same one again has its default action. */
 static void on_signal(int sig)
 {
+	if (caught_signal == sig) {
+		if (before_end)
+			before_end();
+		signal(sig, SIG_DFL);
+		raise(sig); /* once this has returned */
+	}
 	caught_signal = sig;
+}
+
+void cli_before_end(void (*fn)(void))
+{
+	before_end = fn;
 }
 
 void cli_catch_signals(void)
 {
-	/* Once only: the second signal has its default action. */
-	struct sigaction sa = {
-		.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND,
-	};
+	struct sigaction sa = { .sa_handler = on_signal };
 
 	sigemptyset(&sa.sa_mask);
 	sigaction(SIGINT, &sa, NULL);

@@ -109,6 +109,8 @@ unsigned cli_width(int fd);
 /* From here on SIGINT, SIGTERM and SIGHUP only set a flag, so that what was
  * created can be removed; a second one kills. */
 void cli_catch_signals(void);
+/* Called by a handler when a second one kills: only what such may call. */
+void cli_before_end(void (*fn)(void));
 /* The signal that came, or 0. */
 int cli_signal(void);
 

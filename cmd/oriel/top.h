@@ -3,9 +3,11 @@
  * oriel top: the sessions of a daemon at two moments, and what lies between.
  *
  *   top_take.c    asks the daemon, keeps two samples a session
- *   top_text.c    one sample as text, with the window as a picture of heat
- *   top_json.c    ... as a JSON object
- *   cmd_top.c     options, the terminal, and the loop
+ *   top_rate.c    what lies between them
+ *   top_text.c    a view of them as text: the table, and what fits below
+ *   top_detail.c  ... what one session says, in sections
+ *   top_json.c    as a JSON object
+ *   cmd_top.c     options, keys and the loop; screen.c has the terminal
  */
 #ifndef ORIEL_CLI_TOP_H
 #define ORIEL_CLI_TOP_H
@@ -38,6 +40,7 @@ struct top {
 	size_t n;
 	uint32_t hidden;      /* sessions that are not ours to see */
 	uint64_t only;        /* 0, or the one that is asked for */
+	void (*on_fail)(void); /* before a message; NULL: nothing to do */
 };
 
 /* ------------------------------------------------------------- top_take.c */
@@ -50,6 +53,10 @@ void top_keep(struct top *t, size_t max_asked, uint64_t selected);
 void top_done(struct top *t);
 const struct top_row *top_find(const struct top *t, uint64_t id);
 
+/* ------------------------------------------------------------- top_rate.c */
+
+/* Between the two moments at which it published; 0 without two samples. */
+double top_seconds(const struct top_row *r);
 /* A counter's growth a second; 0 without two samples. */
 double top_rate(const struct top_row *r, enum oriel_peer_counter what);
 double top_miss_rate(const struct top_row *r, enum oriel_miss what);
@@ -63,7 +70,9 @@ double top_hit_percent(const struct top_row *r);
 struct top_latency {
 	uint64_t n;
 	double p50;
+	double p90;
 	double p99;
+	double p999;
 	double max; /* the upper end of the bucket it is in */
 };
 struct top_latency top_latency_of(const struct top_row *r,
@@ -79,8 +88,56 @@ uint64_t top_idle_s(const struct top_row *r);
 
 /* ------------------------------------------------------------ text, JSON */
 
-/* All of it on @f; no line is wider than @columns. */
-void top_text(FILE *f, const struct top *t, unsigned columns, bool color);
+/* "id|msgs|hits|bytes|misses", and as they are numbered. */
+#define TOP_SORTS "id|msgs|hits|bytes|misses"
+enum top_sort {
+	TOP_BY_ID,
+	TOP_BY_MSGS,
+	TOP_BY_HITS,
+	TOP_BY_BYTES,
+	TOP_BY_MISSES,
+	TOP_SORT_COUNT,
+};
+
+#define TOP_NARROW 64u /* columns: below, there is room for less */
+
+/* How a sample is looked at. */
+struct top_view {
+	unsigned columns;
+	unsigned rows;     /* 0: as many as it takes */
+	unsigned colors;   /* 0, 8, 256 */
+	enum top_sort sort;
+	uint64_t selected; /* its details are shown; 0: those of the busiest */
+	uint32_t interval_ms;
+	bool is_live;      /* a title, and a line of keys */
+	bool has_keys;
+	bool is_paused;
+	bool wants_help;
+};
+
+/* The rows in the view's order; to be freed. NULL: no memory, or none. */
+const struct top_row **top_sorted(const struct top *t,
+				  const struct top_view *v);
+/* The one whose details are shown; NULL: there is none. */
+const struct top_row *top_selected(const struct top *t,
+				   const struct top_view *v);
+/* All of it on @f; no line is wider than the view, nor are there more. */
+void top_text(FILE *f, const struct top *t, const struct top_view *v);
+
+/* Sections of top_detail.c, by what is kept when there is little room. */
+enum top_section {
+	TOP_TITLE,
+	TOP_IO,
+	TOP_MISS_CAUSES,
+	TOP_MAP,
+	TOP_LATENCIES,
+	TOP_OPS,
+	TOP_SECTIONS,
+};
+/* Section @what of @r, at most @lines (0: as many as it takes; the map: 4). */
+void top_section(FILE *f, const struct top_row *r, const struct top_view *v,
+		 enum top_section what, unsigned lines);
+
 /* One object on stdout. */
 void top_json(const struct top *t);
 

@@ -19,7 +19,9 @@ static void add_latencies(cJSON *obj, const struct top_row *r)
 		o = cJSON_AddObjectToObject(all, oriel_latency_name(i));
 		json_add_u64(o, "n", l.n);
 		cJSON_AddNumberToObject(o, "p50_ns", l.p50);
+		cJSON_AddNumberToObject(o, "p90_ns", l.p90);
 		cJSON_AddNumberToObject(o, "p99_ns", l.p99);
+		cJSON_AddNumberToObject(o, "p999_ns", l.p999);
 		cJSON_AddNumberToObject(o, "max_ns", l.max);
 	}
 }

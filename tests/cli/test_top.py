@@ -8,44 +8,10 @@ import struct
 import subprocess
 
 import clilib
+import toplib
 
 
-class Top(clilib.Case):
-    def setUp(self):
-        super().setUp()
-        self.sock = os.path.join(self.dir, "sock")
-        orield = os.path.join(os.path.dirname(clilib.ORIEL), "orield")
-        r, w = os.pipe()
-        self.daemon = subprocess.Popen(
-            [os.environ.get("ORIEL_DAEMON", orield),
-             "--socket-path=" + self.sock, "--shared-dir=" + self.share,
-             "--ready-fd=%d" % w, "--sandbox=none",
-             "--seccomp=" + os.environ.get("ORIEL_TEST_SECCOMP", "kill")],
-            pass_fds=[w], stderr=subprocess.DEVNULL)
-        self.addCleanup(self.daemon.wait)
-        self.addCleanup(self.daemon.kill)
-        os.close(w)
-        with os.fdopen(r) as f:
-            self.assertTrue(f.readline().startswith("READY"))
-
-    def client(self):
-        """A session that watches the share, and so stays."""
-        p = subprocess.Popen([clilib.ORIEL, "watch", "-v", "sock:/"],
-                             cwd=self.dir, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE)
-        self.addCleanup(p.stdout.close)
-        self.addCleanup(p.stderr.close)
-        self.addCleanup(p.wait)
-        self.addCleanup(p.kill)
-        for line in p.stderr:
-            if line == "oriel: watch: watching\n":
-                return p
-        self.fail("it ended")
-
-    def top(self, *args):
-        return json.loads(self.oriel("top", "-i0.05", "--once", "--json",
-                                     *args, "sock").out)
-
+class Top(toplib.Case):
     def test_none(self):
         obj = self.top()
         self.assertEqual((obj["command"], obj["share"], obj["sessions"],
@@ -57,9 +23,8 @@ class Top(clilib.Case):
         self.assertEqual([s["pid"] for s in obj["sessions"]], [a.pid, b.pid])
         for s in obj["sessions"]:
             self.assertEqual((s["uid"], s["kind"], s["name"]),
-                             (os.getuid(), "liboriel", "oriel"))
+                             (os.getuid(), "liboriel", "top-client"))
             self.assertEqual(s["ops"]["INIT"], 1)
-            self.assertGreaterEqual(s["ops"]["IOCTL"], 1)
             self.assertEqual(s["claims"]["counters"]["hits"], 0)
             self.assertGreater(s["claims"]["counters"]["requests"], 1)
         one = self.top("--session=%d" % obj["sessions"][1]["id"])
@@ -91,6 +56,33 @@ class Top(clilib.Case):
                 pass
         self.assertEqual(p.wait(60), 0)
 
+    def test_latencies_of_a_slow_daemon(self):
+        """All messages of a kind take a third of a second or more: so do its
+        percentiles, all of them, and each is counted once."""
+        a = self.client()
+        a.do("idle")
+        p = subprocess.Popen([clilib.ORIEL, "top", "-i0.05", "--json", "sock"],
+                             cwd=self.dir, stdout=subprocess.PIPE)
+        self.addCleanup(p.wait)
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.kill)
+        seen = sent = 0
+        while not seen:
+            a.do("slow", self.daemon.pid, 333)
+            sent += 1
+            for line in p.stdout:
+                (s,) = json.loads(line)["sessions"]
+                if "claims" in s and s["ops"].get("STATFS", 0) == sent:
+                    break
+            lat = s["claims"]["latencies"].get("attr")
+            if lat:
+                seen = lat["n"]
+                self.assertLessEqual(seen, sent)
+                for key in ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"):
+                    # half a bucket less, at most
+                    self.assertGreater(lat[key], 333e6 * 15 / 16)
+                    self.assertLessEqual(lat[key], lat["max_ns"])
+
     def test_text_and_an_end(self):
         a = self.client()
         r = self.oriel("top", "-i0.05", "--once", "sock")
@@ -104,8 +96,7 @@ class Top(clilib.Case):
         self.addCleanup(p.stdout.close)
         self.addCleanup(p.kill)
         self.assertEqual(len(json.loads(p.stdout.readline())["sessions"]), 1)
-        a.kill()
-        a.wait()
+        a.p.kill()
         for line in p.stdout:
             if not json.loads(line)["sessions"]:
                 break
@@ -129,7 +120,7 @@ class Top(clilib.Case):
 
     def test_a_page_that_lies(self):
         a = self.client()
-        a.send_signal(signal.SIGSTOP)
+        os.kill(a.pid, signal.SIGSTOP)
         self.scribble(a.pid)
         (s,) = self.top()["sessions"]
         self.assertEqual(s["claims"]["heat"], "9" * 4096)

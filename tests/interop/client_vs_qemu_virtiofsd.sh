@@ -92,6 +92,12 @@ check_data()
 	with info --dax=always "$socket" >/dev/null 2>&1 &&
 		fail "--dax=always connects without a window"
 
+	# It tells nobody of its sessions.
+	with top --once "$socket" >"$tmp/out" 2>"$tmp/err"
+	[ $? = 1 ] && [ ! -s "$tmp/out" ] &&
+		grep -q 'does not tell of its sessions: it is no orield' \
+			"$tmp/err" || fail "top: $(cat "$tmp/err")"
+
 	# Reading.
 	ok ls -A1 "$socket:" | sort >"$tmp/out"
 	find "$share" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort |
