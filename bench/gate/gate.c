@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/client.h"
 #include "rig.h"
 #include "turns.h"
 
@@ -25,6 +26,8 @@
 #define N_HITS 512
 #define N_MISSES 16
 #define N_MESSAGES 32
+#define N_GATHERED 1024
+#define NEVER_MS 60000
 
 struct stage {
 	const char *dir;
@@ -33,6 +36,8 @@ struct stage {
 	struct oriel_file *fresh;       /* not mapped yet */
 	struct oriel_file *small[MANY]; /* the same, many of them */
 	struct oriel_file *log;         /* appended to */
+	struct oriel_file *end;         /* the same with O_APPEND */
+	struct oriel_file *gathers;     /* the same, gathered */
 	size_t n_done;                  /* operations of this case so far */
 	off_t log_end;
 };
@@ -124,6 +129,17 @@ static int append_4k(struct stage *t, size_t i)
 	return err;
 }
 
+static int append_64(struct stage *t, size_t i)
+{
+	return write_at(t->end, 64, 0);
+}
+
+/* One in 64 sends. */
+static int append_gathered(struct stage *t, size_t i)
+{
+	return write_at(t->gathers, 64, 0);
+}
+
 struct test {
 	const char *name;
 	int (*op)(struct stage *t, size_t i);
@@ -141,6 +157,8 @@ static const struct test with_window[] = {
 	{ "stat", stat_name, N_MESSAGES },
 	{ "open-close", open_close, N_MESSAGES },
 	{ "append-4k", append_4k, N_MESSAGES },
+	{ "append-64", append_64, N_MESSAGES },
+	{ "gathered-64", append_gathered, N_GATHERED },
 	{ NULL, NULL, 0 },
 };
 
@@ -148,6 +166,8 @@ static const struct test by_message[] = {
 	{ "read-64-message", read_64, N_MESSAGES },
 	{ "read-4k-message", read_4k, N_MESSAGES },
 	{ "append-4k-message", append_4k, N_MESSAGES },
+	{ "append-64-message", append_64, N_MESSAGES },
+	{ "gathered-64-message", append_gathered, N_GATHERED },
 	{ NULL, NULL, 0 },
 };
 
@@ -182,6 +202,10 @@ static int make_files(const char *dir)
 		err = make_file(dir, "fresh", FILE_BYTES);
 	if (!err)
 		err = make_file(dir, "log", 0);
+	if (!err)
+		err = make_file(dir, "end", 0);
+	if (!err)
+		err = make_file(dir, "gathers", 0);
 	for (unsigned i = 0; !err && i < MANY; i++) {
 		name_small(name, sizeof(name), i);
 		err = make_file(dir, name, 4096);
@@ -191,15 +215,48 @@ static int make_files(const char *dir)
 
 static void remove_files(const char *dir)
 {
-	static const char *const names[] = { "data", "fresh", "log" };
+	static const char *const names[] = { "data", "fresh", "log",
+						"end", "gathers" };
 	char path[4096], name[16];
 
-	for (unsigned i = 0; i < MANY + 3; i++) {
+	for (unsigned i = 0; i < MANY + 5; i++) {
 		name_small(name, sizeof(name), i);
 		snprintf(path, sizeof(path), "%s/%s", dir,
 			 i < MANY ? name : names[i - MANY]);
 		unlink(path);
 	}
+}
+
+/* The thread that sends when nobody else does has its instructions, too: let it
+ * sleep until long after the end. */
+static void wait_for_sender(struct oriel_session *s)
+{
+	bool sleeps = false;
+
+	while (!sleeps) {
+		usleep(10000);
+		pthread_mutex_lock(&s->append_lock);
+		sleeps = s->append_next_ns && s->append_next_ns != UINT64_MAX;
+		pthread_mutex_unlock(&s->append_lock);
+	}
+	usleep(10000);
+}
+
+static int open_gathers(struct stage *t)
+{
+	int err = oriel_open(t->s, "gathers", O_WRONLY | O_APPEND | O_TRUNC, 0,
+			     &t->gathers);
+
+	/* this one thread in the background, and no others */
+	t->s->opts.no_background = false;
+	if (!err)
+		err = oriel_coalesce(t->gathers, 64 * 64, NEVER_MS);
+	t->s->opts.no_background = true;
+	if (!err)
+		err = append_gathered(t, 0);
+	if (!err)
+		wait_for_sender(t->s);
+	return err;
 }
 
 static int open_files(struct stage *t)
@@ -211,6 +268,11 @@ static int open_files(struct stage *t)
 		err = oriel_open(t->s, "fresh", O_RDWR, 0, &t->fresh);
 	if (!err)
 		err = oriel_open(t->s, "log", O_RDWR | O_TRUNC, 0, &t->log);
+	if (!err)
+		err = oriel_open(t->s, "end", O_WRONLY | O_APPEND | O_TRUNC, 0,
+				 &t->end);
+	if (!err)
+		err = open_gathers(t);
 	for (unsigned i = 0; !err && i < MANY; i++) {
 		name_small(name, sizeof(name), i);
 		err = oriel_open(t->s, name, O_RDONLY, 0, &t->small[i]);
@@ -223,6 +285,8 @@ static void close_files(struct stage *t)
 	oriel_close(t->data);
 	oriel_close(t->fresh);
 	oriel_close(t->log);
+	oriel_close(t->end);
+	oriel_close(t->gathers);
 	for (unsigned i = 0; i < MANY; i++)
 		oriel_close(t->small[i]);
 }

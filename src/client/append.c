@@ -62,28 +62,23 @@ void client_append_flush(struct client_inode *ino)
 	struct oriel_file *f = atomic_load_explicit(&ino->appender,
 						    memory_order_relaxed);
 	struct client_append *a;
+	struct client_write w = { .n_iov = 1 };
 	struct iovec iov;
-	size_t done = 0;
 	ssize_t n = 0;
 
 	if (!f)
 		return;
 	a = f->append;
 	iov = (struct iovec){ .iov_base = a->buf, .iov_len = a->len };
-	while (done < a->len) {
-		n = client_msg_write(f, &iov, 1, done, a->len - done,
-				     a->pos + done);
-		if (n <= 0)
-			break;
-		done += (size_t)n;
+	w.iov = &iov;
+	while (w.skip < a->len && n >= 0) {
+		w.len = a->len - w.skip;
+		w.pos = a->pos + w.skip;
+		n = client_extend(f, &w);
+		w.skip += n > 0 ? (size_t)n : 0;
 	}
-	/* with O_APPEND others may have been first: then it is at least so */
-	if (done > 0)
-		client_size_raise(ino, a->pos + done);
-	if (done < a->len) {
-		client_attr_invalidate(ino);
-		atomic_store(&f->append_err, n < 0 ? (int)n : -EIO);
-	}
+	if (n < 0)
+		atomic_store(&f->append_err, (int)n);
 	a->len = 0;
 	unlist(ino->s, a);
 	atomic_store_explicit(&ino->appender, NULL, memory_order_relaxed);

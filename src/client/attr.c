@@ -70,6 +70,24 @@ void client_size_set(struct client_inode *ino, uint64_t size)
 		dax_inode_invalidate(&ino->dax, size, old - size);
 }
 
+bool client_size_is(struct client_inode *ino, uint64_t size, uint64_t version)
+{
+	uint64_t old = size;
+	bool alone;
+
+	pthread_mutex_lock(&ino->attr_lock);
+	alone = ino->attr_version <= version;
+	ino->attr_version = version_next(ino->s);
+	ino->attr_until_ns = 0;
+	if (alone)
+		old = atomic_exchange_explicit(&ino->size, size,
+					       memory_order_acq_rel);
+	pthread_mutex_unlock(&ino->attr_lock);
+	if (size < old)
+		dax_inode_invalidate(&ino->dax, size, old - size);
+	return alone;
+}
+
 /* Nanoseconds from now until a lifetime ends, capped by the session's option. */
 static uint64_t valid_until(struct oriel_session *s, uint64_t valid_s,
 			    uint32_t valid_ns)

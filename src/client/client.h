@@ -144,6 +144,10 @@ struct client_inode {
 	/* who holds gathered appends; changes under lock (append.c) */
 	struct oriel_file *_Atomic appender;
 	_Atomic unsigned n_maps; /* oriel_map() not given back: no gathering */
+	/* extend.c, under lock: by message since the last try for a descriptor,
+	 * and how many have to be */
+	unsigned n_extended;
+	unsigned extend_patience;
 	_Atomic bool mtime_owed; /* window writes not yet in mtime */
 	_Atomic bool privs_clean; /* set-uid and capabilities dropped since the
 				     last look (row B9) */
@@ -200,6 +204,10 @@ void client_size_seen(struct client_inode *ino, uint64_t size,
 		      uint64_t version);
 /* The size is @size now (truncation). */
 void client_size_set(struct client_inode *ino, uint64_t size);
+/* The size was @size after a change of ours, which was begun at @version. False:
+ * there was another one, so it has to be asked for. */
+ORIEL_MUST_CHECK bool client_size_is(struct client_inode *ino, uint64_t size,
+				     uint64_t version);
 /* Attributes from a reply. */
 void client_attr_apply(struct client_inode *ino, const struct fuse_attr *attr,
 		       uint64_t valid_s, uint32_t valid_ns, uint64_t version);
@@ -244,6 +252,15 @@ ORIEL_MUST_CHECK ssize_t client_held_read(struct client_inode *ino, void *buf,
 ORIEL_MUST_CHECK ssize_t client_held_write(struct client_inode *ino,
 					   const void *buf, size_t len,
 					   uint64_t pos);
+/* A descriptor to write with, and may it be used? A hint. */
+bool client_held_writes(struct client_inode *ino);
+#define CLIENT_AT_END UINT64_MAX
+/* pwritev(2) at @pos, or at the end, wherever that is; where the file ended
+ * afterwards in *@ret_end. */
+ORIEL_MUST_CHECK ssize_t client_held_extend(struct client_inode *ino,
+					    const struct iovec *iov,
+					    unsigned n_iov, uint64_t pos,
+					    uint64_t *ret_end);
 /* Are the bytes (@len > 0) in memory but for an eighth? True if that cannot be
  * told. */
 bool client_held_is_resident(struct client_inode *ino, uint64_t off,
@@ -425,10 +442,23 @@ ORIEL_MUST_CHECK ssize_t client_msg_read(struct oriel_file *f,
 					 const struct iovec *iov,
 					 unsigned n_iov, size_t skip,
 					 size_t len, uint64_t pos);
+
+/* What is to be written: @len bytes of @iov from @skip on; skip 0: all of it. */
+struct client_write {
+	const struct iovec *iov;
+	unsigned n_iov;
+	size_t skip;
+	size_t len;
+	uint64_t pos; /* with O_APPEND: where the end is believed to be */
+};
+
+/* extend.c; inode->lock is held for writing. Bytes (> 0) or -errno; what is
+ * known of the size is as it has to be afterwards. */
 ORIEL_MUST_CHECK ssize_t client_msg_write(struct oriel_file *f,
-					  const struct iovec *iov,
-					  unsigned n_iov, size_t skip,
-					  size_t len, uint64_t pos);
+					  const struct client_write *w);
+/* The same, which may need no message. */
+ORIEL_MUST_CHECK ssize_t client_extend(struct oriel_file *f,
+				       const struct client_write *w);
 
 /* Watches end, and their thread; for oriel_disconnect(). */
 void client_watches_init(struct oriel_session *s);

@@ -5,8 +5,8 @@
  * A daemon hands over a descriptor of the file with each SHMEM_MAP. The first
  * one of an inode for reading, and the first for writing, are kept here. With
  * them further ranges of the file are mapped without a round trip (3 us in place
- * of 12), and what the window does not serve is read and overwritten by a system
- * call in place of a message. It is the same page cache, so nothing changes in
+ * of 12), and what the window does not serve is read, overwritten and appended by
+ * a system call in place of a message. It is the same page cache, so nothing changes in
  * what anybody sees; nor in what we may do, since whoever is given a mapping is
  * given the descriptor.
  *
@@ -33,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/epoch.h"
@@ -277,6 +278,49 @@ ssize_t client_held_write(struct client_inode *ino, const void *buf, size_t len,
 		n = pwrite(fd, buf, len, (off_t)pos);
 		n = n < 0 ? -errno : n;
 	}
+	epoch_exit();
+	if (n > 0)
+		atomic_fetch_add_explicit(&ino->s->held_written_bytes,
+					  (uint64_t)n, memory_order_relaxed);
+	return n;
+}
+
+bool client_held_writes(struct client_inode *ino)
+{
+	return ino->s->holds_for_writes && client_held_has(ino, true);
+}
+
+/* One system call: nobody sees a part of it, nor the size without the data. */
+static ssize_t extend_by(int fd, const struct iovec *iov, unsigned n_iov,
+			 uint64_t pos, uint64_t *ret_end)
+{
+	struct stat st;
+	ssize_t n;
+
+	if (pos != CLIENT_AT_END) {
+		n = pwritev(fd, iov, (int)n_iov, (off_t)pos);
+		*ret_end = pos + (uint64_t)(n > 0 ? n : 0);
+		return n < 0 ? -errno : n;
+	}
+	n = pwritev2(fd, iov, (int)n_iov, 0, RWF_APPEND);
+	if (n < 0)
+		return -errno;
+	/* never fails on a descriptor of a regular file; 0 would be believed */
+	*ret_end = fstat(fd, &st) ? CLIENT_AT_END : (uint64_t)st.st_size;
+	return n;
+}
+
+ssize_t client_held_extend(struct client_inode *ino, const struct iovec *iov,
+			   unsigned n_iov, uint64_t pos, uint64_t *ret_end)
+{
+	ssize_t n = -ENOENT;
+	int fd;
+
+	if (!client_held_writes(ino) || !epoch_enter())
+		return -ENOENT;
+	fd = held_get(ino, true);
+	if (fd >= 0)
+		n = extend_by(fd, iov, n_iov, pos, ret_end);
 	epoch_exit();
 	if (n > 0)
 		atomic_fetch_add_explicit(&ino->s->held_written_bytes,

@@ -15,8 +15,8 @@
  *          ends at or below the size: the window; pwrite(2) of a held descriptor
  *          or FUSE_WRITE where it passes on
  *          small, at the end, and the handle gathers: append.c
- *          ends past it, or O_APPEND: the whole of it as FUSE_WRITE (one message
- *          per max_write bytes, in order), so that data and size change together
+ *          ends past it, or O_APPEND: the whole of it at once, by extend.c, so
+ *          that data and size change together
  *
  * Reads that hit take no lock (docs/adr/0002): they are ordered with truncation
  * by the page cache itself, as read(2) is.
@@ -92,42 +92,6 @@ ssize_t client_msg_read(struct oriel_file *f, const struct iovec *iov,
 	atomic_fetch_add_explicit(&s->msg_read_bytes, c.ret_bulk,
 				  memory_order_relaxed);
 	return (ssize_t)c.ret_bulk;
-}
-
-ssize_t client_msg_write(struct oriel_file *f, const struct iovec *iov,
-			 unsigned n_iov, size_t skip, size_t len, uint64_t pos)
-{
-	struct oriel_session *s = f->s;
-	struct fuse_write_in in = { .fh = f->fh, .offset = pos };
-	struct fuse_write_out out;
-	struct client_call c = {
-		.opcode = FUSE_WRITE,
-		.nodeid = f->ino->nodeid,
-		.arg = &in,
-		.arg_len = sizeof(in),
-		.in = iov,
-		.n_in = n_iov,
-		.in_skip = skip,
-		.out = &out,
-		.out_len = sizeof(out),
-	};
-	int err;
-
-	c.in_len = (size_t)min_u64(len, s->max_write);
-	in.size = (uint32_t)c.in_len;
-	in.flags = (uint32_t)f->flags;
-	if (!atomic_load_explicit(&f->ino->privs_clean, memory_order_relaxed))
-		in.write_flags |= FUSE_WRITE_KILL_SUIDGID;
-	err = client_call(s, &c);
-	if (err)
-		return err;
-	if (out.size > c.in_len) {
-		client_die(s, -EPROTO);
-		return -EPROTO;
-	}
-	atomic_fetch_add_explicit(&s->msg_write_bytes, out.size,
-				  memory_order_relaxed);
-	return (ssize_t)out.size;
 }
 
 /* Ask for the size anew after a fault. *@ret_same: nothing has changed. */
@@ -269,28 +233,40 @@ static ssize_t do_read(struct io *io)
 
 /* -------------------------------------------------------------- writing */
 
-/* FUSE_WRITE of up to @len bytes at the current place. 1, or -errno. */
-static int write_message(struct io *io, size_t len, bool append)
+/* Up to @len bytes at the current place, which may extend the file. 1, or
+ * -errno. */
+static int write_out(struct io *io, size_t len)
 {
-	struct oriel_file *f = io->f;
-	uint64_t pos = io->pos + io->done;
-	ssize_t n = client_msg_write(f, io->iov, io->n_iov, io->done, len, pos);
+	const struct client_write w = {
+		.iov = io->iov,
+		.n_iov = io->n_iov,
+		.skip = io->done,
+		.len = len,
+		.pos = io->pos + io->done,
+	};
+	ssize_t n = client_extend(io->f, &w);
 
-	if (n < 0) {
-		client_attr_invalidate(f->ino);
+	if (n < 0)
 		return (int)n;
-	}
-	if (n == 0)
-		return -EIO; /* no progress and no reason: do not loop */
 	io->done += (size_t)n;
-	client_size_raise(f->ino, pos + (uint64_t)n);
-	if (append) {
-		struct fuse_attr attr;
+	return 1;
+}
 
-		/* others may have appended too: where the end is now is the
-		 * daemon's to say */
-		return client_getattr(f->ino, f->fh, &attr) ? -EIO : 1;
-	}
+/* The same, below the end and by FUSE_WRITE. */
+static int overwrite_message(struct io *io, size_t len)
+{
+	const struct client_write w = {
+		.iov = io->iov,
+		.n_iov = io->n_iov,
+		.skip = io->done,
+		.len = len,
+		.pos = io->pos + io->done,
+	};
+	ssize_t n = client_msg_write(io->f, &w);
+
+	if (n < 0)
+		return (int)n;
+	io->done += (size_t)n;
 	return 1;
 }
 
@@ -314,8 +290,8 @@ static int overwrite_bypassed(struct io *io, uint64_t len)
 				      (size_t)min_u64(len, piece),
 				      io->pos + io->done);
 	if (n <= 0) /* a message tells why */
-		return write_message(
-			io, (size_t)min_u64(len, io->len - io->done), false);
+		return overwrite_message(
+			io, (size_t)min_u64(len, io->len - io->done));
 	io->done += (size_t)n;
 	owe_mtime(io->f->ino);
 	return 1;
@@ -350,7 +326,7 @@ static int overwrite_step(struct io *io, uint64_t size)
 		if (err)
 			return err;
 		return same && !r.done ?
-			       write_message(io, io->len - io->done, false) :
+			       overwrite_message(io, io->len - io->done) :
 			       1;
 	case DAX_AGAIN:
 		return -EAGAIN;
@@ -374,7 +350,7 @@ static int write_step_locked(struct io *io, bool by_window)
 		return overwrite_step(io, size);
 	if (io->flags & IO_NOWAIT)
 		return -EAGAIN;
-	return write_message(io, io->len - io->done, append);
+	return write_out(io, io->len - io->done);
 }
 
 static ssize_t write_locked(struct io *io)

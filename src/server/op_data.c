@@ -127,11 +127,26 @@ static bool keeps_suid(struct server_req *req, int fd, uint32_t write_flags)
 	return !fstat(fd, &st) && (st.st_mode & (S_ISUID | S_ISGID));
 }
 
+/* Where the file ends now, after an append of who wants to know; else 0. */
+static uint64_t end_after(const struct server_req *req, int fd,
+			  const struct fuse_write_in *in)
+{
+	struct stat st;
+
+	if (in->padding != FUSE_WIRE_WRITE_ASK_END ||
+	    how_to_write(req, in) != HOW_APPEND ||
+	    req->in_len < HDR_OUT + sizeof(struct fuse_wire_write_out) ||
+	    fstat(fd, &st))
+		return 0;
+	return (uint64_t)st.st_size;
+}
+
 ssize_t server_op_write(struct server_req *req)
 {
-	struct fuse_write_out *out = (struct fuse_write_out *)req->t->reply;
+	struct fuse_wire_write_out *out = (void *)req->t->reply;
 	struct server_handle *h;
 	struct fuse_write_in in;
+	uint64_t end = 0;
 	bool keep;
 	unsigned n;
 	ssize_t r;
@@ -152,12 +167,15 @@ ssize_t server_op_write(struct server_req *req)
 	r = move(req, h->fd, n, in.offset, how_to_write(req, &in));
 	if (keep)
 		server_fsetid_lower(req->t);
+	if (r >= 0)
+		end = end_after(req, h->fd, &in);
 	server_handle_put(h);
 	if (r < 0)
 		return r;
 	memset(out, 0, sizeof(*out));
 	out->size = (uint32_t)r;
-	return sizeof(*out);
+	out->end = end;
+	return end ? sizeof(*out) : sizeof(struct fuse_write_out);
 }
 
 /* ----------------------------------------------------------------- others */

@@ -47,7 +47,20 @@
 #define FUSE_WIRE_STATX 52u                                /* 7.39 */
 #define FUSE_WIRE_COPY_FILE_RANGE_64 53u                   /* 7.45 */
 
-/* Its answer; the request is COPY_FILE_RANGE's. */
+/*
+ * fuse_write_in.padding of liboriel's appends: where did the file end after it?
+ * A daemon that knows the question answers with the longer one of these, if there
+ * is room; others look at neither.
+ */
+#define FUSE_WIRE_WRITE_ASK_END 0x4f656e64u
+
+struct fuse_wire_write_out {
+	uint32_t size; /* as fuse_write_out */
+	uint32_t padding;
+	uint64_t end; /* 0: not said */
+};
+
+/* COPY_FILE_RANGE_64: the answer; the request is COPY_FILE_RANGE's. */
 struct fuse_wire_copy_file_range_out {
 	uint64_t bytes_copied;
 };

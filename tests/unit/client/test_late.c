@@ -194,10 +194,15 @@ static void extend_it(struct oriel_file *f)
 static void test_not_waiting(void **state)
 {
 	struct other o = { .opcode = FUSE_WRITE, .run = extend_it };
+	struct oriel_session *mine;
+	struct oriel_options opts;
 	unsigned char buf[10];
 
 	native_pattern(dir, "busy", 200000, 1);
-	o.f = must_open(s, "busy", O_RDWR);
+	test_options(&opts);
+	opts.held_files = ORIEL_HOLD_NONE; /* a message, then */
+	mine = test_connect(dir, &opts);
+	o.f = must_open(mine, "busy", O_RDWR);
 	equals(oriel_pwrite(o.f, "0123456789", 10, 100), 10);
 	other_start(&o);
 	equals(oriel_pwrite_nowait(o.f, buf, 10, 100), -EAGAIN);
@@ -207,6 +212,32 @@ static void test_not_waiting(void **state)
 	other_finish(&o);
 	equals(oriel_pwrite_nowait(o.f, "abc", 3, 100), 3);
 	equals(must_stat("busy", 0).size, 200004);
+	ok(oriel_close(o.f));
+	oriel_disconnect(mine);
+}
+
+static void append_it(struct oriel_file *f)
+{
+	must(oriel_pwrite(f, "abcd", 4, 0) == 4, "append");
+}
+
+/* The answer to an append says where the file ended, but there was another change
+ * of ours meanwhile: it is asked for anew. */
+static void test_late_end(void **state)
+{
+	struct other o = { .opcode = FUSE_WRITE, .run = append_it };
+	uint64_t before;
+	char buf[4];
+
+	native_pattern(dir, "late-end", 100, 1);
+	o.f = must_open(s, "late-end", O_RDWR | O_APPEND);
+	other_start(&o);
+	ok(oriel_chmod(s, "late-end", 0600));
+	ok(truncate(in_dir(dir, "late-end"), 40));
+	before = must_info(s).requests;
+	other_finish(&o);
+	equals(must_info(s).requests, before + 1); /* GETATTR */
+	equals(oriel_pread(o.f, buf, 4, 50), 0);
 	ok(oriel_close(o.f));
 }
 
@@ -241,6 +272,7 @@ int main(void)
 		cmocka_unit_test(test_late_held_read),
 		cmocka_unit_test(test_late_attributes),
 		cmocka_unit_test(test_not_waiting),
+		cmocka_unit_test(test_late_end),
 		cmocka_unit_test(test_write_then_cut),
 	};
 

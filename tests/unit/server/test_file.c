@@ -142,6 +142,39 @@ static ssize_t append(struct rig *r, uint64_t fh, const char *text)
 	return n < 0 ? n : (ssize_t)out.size;
 }
 
+/* Who asks where the file ends after an append is told, if there is room. */
+static void append_says_end(void **state)
+{
+	struct {
+		struct fuse_write_in in;
+		char data[4];
+	} msg = { .in = { .flags = O_WRONLY | O_APPEND, .size = 4 },
+		  .data = "abc" };
+	struct fuse_wire_write_out out;
+	struct rig r;
+
+	rig_start(&r, NULL);
+	rig_file(&r, "f", "old", 0644);
+	rig_init(&r);
+	assert_int_equal(rig_open(&r, rig_node(&r, "f"), O_WRONLY | O_APPEND,
+				  &msg.in.fh), 0);
+	assert_int_equal(rig_call(&r, FUSE_WRITE, 1, &msg, sizeof(msg), &out,
+				  sizeof(out)), sizeof(struct fuse_write_out));
+	msg.in.padding = FUSE_WIRE_WRITE_ASK_END;
+	assert_int_equal(rig_call(&r, FUSE_WRITE, 1, &msg, sizeof(msg), &out,
+				  sizeof(out)), sizeof(out));
+	assert_int_equal(out.size, 4);
+	assert_int_equal(out.end, 11);
+	assert_int_equal(rig_call(&r, FUSE_WRITE, 1, &msg, sizeof(msg), &out,
+				  sizeof(struct fuse_write_out)),
+			 sizeof(struct fuse_write_out));
+	/* it writes where it says, and so knows */
+	msg.in.flags = O_WRONLY;
+	assert_int_equal(rig_call(&r, FUSE_WRITE, 1, &msg, sizeof(msg), &out,
+				  sizeof(out)), sizeof(struct fuse_write_out));
+	rig_stop(&r);
+}
+
 static void open_flags(void **state)
 {
 	uint64_t node;
@@ -448,6 +481,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_and_writes),
 		cmocka_unit_test(scattered_data),
+		cmocka_unit_test(append_says_end),
 		cmocka_unit_test(open_flags),
 		cmocka_unit_test(creates),
 		cmocka_unit_test(temporary_files),
