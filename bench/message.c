@@ -216,30 +216,34 @@ struct message_case {
 	int (*run)(void *ctx, size_t n);
 	int (*native)(void *ctx, size_t n);
 	const char *native_name;
+	bool window; /* ours has one */
 };
 
 static const struct message_case message_case_list[] = {
 	{ "stat", NULL, stat_run, stat_run_native, "fstatat" },
 	{ "open-close", NULL, open_run, open_run_native, "openat, close" },
 	{ "read-4k-message", NULL, read_run, read_run_native, "pread" },
-	{ "append-4k", append_begin, append_run, append_run_native, "pwrite" },
+	{ "append-4k", append_begin, append_run, append_run_native, "pwrite",
+	  true },
 	{ "append-4k-gathered", gathered_begin, gathered_run,
-	  append_run_native, "pwrite" },
-	{ "append-64", append_begin, append_64_run, append_64_run_native,
+	  append_run_native, "pwrite", true },
+	{ "append-4k-message", append_begin, append_run, append_run_native,
 	  "pwrite" },
+	{ "append-64", append_begin, append_64_run, append_64_run_native,
+	  "pwrite", true },
 	{ "append-64-gathered", gathered_begin, gathered_64_run,
-	  append_64_run_native, "pwrite" },
+	  append_64_run_native, "pwrite", true },
 };
 
 /* --------------------------------------------------------------- set-up */
 
-static int side_open(struct place *p, const char *share, const char *grow_name,
-		     struct side *sd)
+static int side_open(const char *share, const char *grow_name,
+		     enum oriel_dax_mode dax, struct side *sd)
 {
 	int err;
 
 	sd->grow_name = grow_name;
-	err = connect_to(share, ORIEL_DAX_NEVER, &sd->s, &sd->daemon);
+	err = connect_to(share, dax, &sd->s, &sd->daemon);
 	if (err)
 		return err;
 	err = oriel_open(sd->s, "data", O_RDONLY, 0, &sd->f);
@@ -282,7 +286,8 @@ static int open_virtiofsd(struct place *p, struct virtiofsd *v,
 		report_note(p->su->report, "QEMU's virtiofsd was not measured "
 			    "on %s: %s.", p->fs, oriel_strerror(err));
 	else
-		err = side_open(p, v->socket, "grow.virtiofsd", sd);
+		err = side_open(v->socket, "grow.virtiofsd", ORIEL_DAX_NEVER,
+				sd);
 	sd->daemon = v->pid;
 	return err;
 }
@@ -290,12 +295,13 @@ static int open_virtiofsd(struct place *p, struct virtiofsd *v,
 static int run_message(struct place *p, const struct message_case *mc,
 		       struct side *sides, bool with_virtiofsd)
 {
+	struct side *ours = &sides[mc->window ? 3 : 0];
 	struct match m = {
 		.name = mc->name, .fs = p->fs, .folios = p->folios,
 		.n_ways = with_virtiofsd ? 4 : 2,
 		.ways = {
 			{ .name = "oriel", .run = mc->run,
-			  .daemon = &sides[0].daemon },
+			  .daemon = &ours->daemon },
 			{ .name = mc->native_name, .run = mc->native },
 			{ .name = "virtiofsd", .run = mc->run,
 			  .daemon = &sides[2].daemon },
@@ -309,6 +315,7 @@ static int run_message(struct place *p, const struct message_case *mc,
 		m.ways[i].ctx = &sides[i];
 		m.ways[i].begin = mc->begin;
 	}
+	m.ways[0].ctx = ours;
 	one_cpu.begin = mc->begin;
 	m.ways[3].ctx = &one_cpu;
 	m.ways[3].begin = one_cpu_begin;
@@ -318,7 +325,7 @@ static int run_message(struct place *p, const struct message_case *mc,
 
 int message_cases(struct place *p)
 {
-	struct side sides[3]; /* ours, the kernel, QEMU's */
+	struct side sides[4]; /* ours, the kernel, QEMU's, ours with a window */
 	struct virtiofsd v = { .parent = 0 };
 	bool with_virtiofsd = false;
 	size_t i;
@@ -327,7 +334,10 @@ int message_cases(struct place *p)
 	for (i = 0; i < ARRAY_LEN(sides); i++)
 		sides[i] = (struct side){ .p = p, .dir_fd = -1, .grow_fd = -1,
 					  .random = 88172645463325252u };
-	err = side_open(p, p->dir, "grow.oriel", &sides[0]);
+	err = side_open(p->dir, "grow.oriel", ORIEL_DAX_NEVER, &sides[0]);
+	if (!err)
+		err = side_open(p->dir, "grow.window", ORIEL_DAX_ALWAYS,
+				&sides[3]);
 	if (!err)
 		err = side_open_native(p, &sides[1]);
 	if (!err)

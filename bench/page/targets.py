@@ -127,7 +127,7 @@ MESSAGES = [
      'close', 0.75, 0.9),
     (('append-4k',), 'ext4', '4 KiB append', 0.85, 0.95),
     (('append-4k',), 'tmpfs', '4 KiB append', 0.7, None),
-    (('append-4k-coalesced',), 'ext4', 'coalesced append', 2.5, 3.5),
+    (('append-4k-gathered',), 'ext4', 'coalesced append', 2.5, 3.5),
     (('append-4k-ahead',), 'ext4', 'append into room made ahead', 4, 5),
     (('readdir',), 'ext4', 'readdir, an entry', 0.8, 1.0),
 ]

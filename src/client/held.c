@@ -298,7 +298,9 @@ static ssize_t extend_by(int fd, const struct iovec *iov, unsigned n_iov,
 	ssize_t n;
 
 	if (pos != CLIENT_AT_END) {
-		n = pwritev(fd, iov, (int)n_iov, (off_t)pos);
+		n = n_iov == 1 ?
+			    pwrite(fd, iov->iov_base, iov->iov_len, (off_t)pos) :
+			    pwritev(fd, iov, (int)n_iov, (off_t)pos);
 		*ret_end = pos + (uint64_t)(n > 0 ? n : 0);
 		return n < 0 ? -errno : n;
 	}

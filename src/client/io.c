@@ -535,8 +535,12 @@ static inline bool write_hits(struct oriel_file *f, const void *buf, size_t len,
 	struct client_inode *ino = f->ino;
 	bool hit;
 
+	/* the size is looked at again when it cannot change: this is for who
+	 * appends */
 	if (len == 0 || off < 0 || (f->flags & O_ACCMODE) == O_RDONLY ||
 	    (f->flags & (O_APPEND | O_SYNC | O_DSYNC)) ||
+	    (uint64_t)off >= atomic_load_explicit(&ino->size,
+						  memory_order_relaxed) ||
 	    atomic_load_explicit(&ino->bad, memory_order_relaxed) ||
 	    pthread_rwlock_trywrlock(&ino->lock))
 		return false;
