@@ -47,8 +47,12 @@ static bool free_list_is_valid(struct dax_window *w)
 		    n++ >= w->n_ranges)
 			return false;
 	}
-	for (i = 0; i < w->n_ranges; i++)
+	n += w->n_ranges - w->first_new;
+	for (i = 0; i < w->n_ranges; i++) {
 		free_state += w->ranges[i].state == DAX_RANGE_FREE;
+		if (i >= w->first_new && w->ranges[i].free_link.next)
+			return false; /* it has been written */
+	}
 	return n == w->n_free && free_state == n;
 }
 

@@ -130,7 +130,9 @@ struct dax_window {
 	 * a callback that may wait. Guards everything below and all ranges.
 	 */
 	_Alignas(ORIEL_CACHE_LINE) pthread_mutex_t lock;
-	struct list free;
+	struct list free; /* without the new ones */
+	uint32_t first_new; /* from here on none was ever taken: free, and
+			       never written */
 	_Atomic uint32_t n_free; /* changed under the lock */
 	uint32_t n_mappings;
 	uint32_t hand;     /* of the clock */

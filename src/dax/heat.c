@@ -61,18 +61,19 @@ static uint8_t look_locked(struct dax_window *w, uint32_t i)
 /* Look at all; returns the end of the last range that is not free. */
 static uint32_t look(struct dax_window *w)
 {
-	uint32_t i = 0, end, used = 0;
+	uint32_t i = 0, all, end, used = 0;
 
-	while (i < w->n_ranges) {
-		end = i + (uint32_t)min_u64(LOOK_CHUNK, w->n_ranges - i);
+	do {
 		pthread_mutex_lock(&w->lock);
+		all = w->first_new;
+		end = i + (uint32_t)min_u64(LOOK_CHUNK, all - i);
 		for (; i < end; i++) {
 			w->heat[i] = look_locked(w, i);
 			if (w->heat[i])
 				used = i + 1;
 		}
 		pthread_mutex_unlock(&w->lock);
-	}
+	} while (i < all);
 	return used;
 }
 

@@ -202,7 +202,7 @@ static struct dax_inode *next_idle(struct dax_window *w, uint32_t *r)
 	struct batch b = { .n = 0 };
 
 	pthread_mutex_lock(&w->lock);
-	for (; *r < w->n_ranges && !b.inode; (*r)++)
+	for (; *r < w->first_new && !b.inode; (*r)++)
 		if (is_mapped(&w->ranges[*r]) &&
 		    !dax_mapping_is_pinned(w->ranges[*r].mapping))
 			batch_holds(w, &b, w->ranges[*r].mapping);

@@ -194,7 +194,7 @@ void dax_window_stats(const struct dax_window *cw, struct dax_stats *ret)
 	pthread_mutex_lock(&w->lock);
 	ret->free_ranges = w->n_free;
 	ret->mappings = w->n_mappings;
-	for (i = 0; i < w->n_ranges; i++)
+	for (i = 0; i < w->first_new; i++)
 		if (w->ranges[i].state == DAX_RANGE_MAPPED &&
 		    dax_mapping_is_pinned(w->ranges[i].mapping))
 			ret->pinned++;

@@ -5,11 +5,13 @@
  * Free ranges are in one list, taken from the head and given back to the tail:
  * a range rests as long as possible before it is used again, so that a stale
  * pointer shows as wrong data in tests soon (nothing is where it was) and
- * costs nothing. A taken range is BUSY until it is bound to a mapping, and
- * BUSY again from the moment its mapping cannot be found any more until it is
- * given back. Only MAPPED ranges can be victims of reclaim. One whose set-up or
- * removal timed out is LOST: used for another file it could still turn into the
- * old one, or go, when the peer gets to it.
+ * costs nothing. New ones come first: they are put at the head when they are
+ * wanted, so that what a program never uses of its window is no memory. A taken
+ * range is BUSY until it is bound to a mapping, and BUSY again from the moment
+ * its mapping cannot be found any more until it is given back. Only MAPPED
+ * ranges can be victims of reclaim. One whose set-up or removal timed out is
+ * LOST: used for another file it could still turn into the old one, or go, when
+ * the peer gets to it.
  *
  * Neighbours: a caller may name the range it would like. When the range before
  * it in the window holds the range before it in the file, the kernel joins the
@@ -30,6 +32,14 @@ static struct dax_range *range_at(struct dax_window *w, uint32_t r)
 {
 	oriel_assert(r < w->n_ranges);
 	return &w->ranges[r];
+}
+
+/* Range @r is in the free list if it is free. */
+static void begin_locked(struct dax_window *w, uint32_t r)
+{
+	while (w->first_new <= r)
+		list_add_head(&w->free,
+			      &range_at(w, w->first_new++)->free_link);
 }
 
 static void take_locked(struct dax_window *w, struct dax_range *r)
@@ -54,8 +64,12 @@ static void give_locked(struct dax_window *w, struct dax_range *r)
 
 static struct dax_range *pick_locked(struct dax_window *w, uint32_t near)
 {
-	if (near < w->n_ranges && w->ranges[near].state == DAX_RANGE_FREE)
+	if (near < w->n_ranges && w->ranges[near].state == DAX_RANGE_FREE) {
+		begin_locked(w, near);
 		return &w->ranges[near];
+	}
+	if (w->first_new < w->n_ranges)
+		begin_locked(w, w->first_new);
 	return list_entry(w->free.next, struct dax_range, free_link);
 }
 
@@ -214,6 +228,8 @@ static bool claim_run(struct dax_window *w, uint32_t n, uint32_t *ret_first)
 
 	pthread_mutex_lock(&w->lock);
 	found = find_run_locked(w, n, ret_first);
+	if (found)
+		begin_locked(w, *ret_first + n - 1);
 	for (i = 0; found && i < n; i++) {
 		r = range_at(w, *ret_first + i);
 		r->claim = DAX_CLAIM_WAITS;

@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include "dax/dax_internal.h"
+
 struct ctx {
 	struct fake f;
 	struct fake_file file;
@@ -107,6 +109,36 @@ static void test_neighbours(void **state)
 	dax_inode_shrink(&c->file.di); /* frees 0, 2, 5 */
 	touch(&c->other, 1); /* after 1, in the window and in the file */
 	assert_int_equal(last_window_range(c), 2);
+	finish(c);
+}
+
+/* Ranges that nobody has used are not written: they are no memory. They are
+ * used up, in order, before anything is used a second time. */
+static void test_new_ranges(void **state)
+{
+	struct ctx *c = start(12, false);
+	struct dax_pin pin;
+
+	assert_int_equal(c->f.w->first_new, 0);
+	touch(&c->file, 9);
+	assert_int_equal(c->f.w->first_new, 1);
+	dax_inode_shrink(&c->file.di);
+	touch(&c->file, 1);
+	assert_int_equal(last_window_range(c), 1);
+	assert_int_equal(dax_pin(&c->other.di, 0, 3 * RANGE, DAX_READ,
+				 UINT64_MAX, 0, &pin), 0);
+	assert_int_equal(c->f.w->first_new, 5);
+	assert_true(dax_window_is_valid(c->f.w));
+	assert_string_equal(picture(&c->f, c->pic, 64), ".r###.......");
+	for (unsigned i = 0; i < 7; i++) {
+		touch(&c->file, 2 * i % 15);
+		assert_int_equal(stats_of(&c->f).mappings, i + 3);
+		assert_int_equal(last_window_range(c), 5 + i);
+	}
+	assert_int_equal(c->f.w->first_new, 12);
+	touch(&c->file, 15);
+	assert_int_equal(last_window_range(c), 0);
+	dax_unpin(&c->other.di, &pin);
 	finish(c);
 }
 
@@ -385,6 +417,7 @@ int main(void)
 		cmocka_unit_test(test_bad_config),
 		cmocka_unit_test(test_fifo),
 		cmocka_unit_test(test_neighbours),
+		cmocka_unit_test(test_new_ranges),
 		cmocka_unit_test(test_picture),
 		cmocka_unit_test(test_batched_removal),
 		cmocka_unit_test(test_removal_fails),
