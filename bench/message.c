@@ -66,6 +66,14 @@ static int stat_once(struct side *sd)
 {
 	struct oriel_stat st;
 
+	return oriel_stat(sd->s, "data", ORIEL_NOFOLLOW | ORIEL_FORCE_SYNC,
+			  &st);
+}
+
+static int stat_known(struct side *sd)
+{
+	struct oriel_stat st;
+
 	return oriel_stat(sd->s, "data", ORIEL_NOFOLLOW, &st);
 }
 
@@ -102,6 +110,7 @@ static off_t next_end(struct side *sd)
 }
 
 DEFINE_RUN(stat_run, stat_once(sd))
+DEFINE_RUN(stat_known_run, stat_known(sd))
 DEFINE_RUN(stat_run_native, stat_once_native(sd))
 DEFINE_RUN(open_run, open_once(sd))
 DEFINE_RUN(open_run_native, open_once_native(sd))
@@ -221,6 +230,7 @@ struct message_case {
 
 static const struct message_case message_case_list[] = {
 	{ "stat", NULL, stat_run, stat_run_native, "fstatat" },
+	{ "stat-ttl", NULL, stat_known_run, stat_run_native, "fstatat" },
 	{ "open-close", NULL, open_run, open_run_native, "openat, close" },
 	{ "read-4k-message", NULL, read_run, read_run_native, "pread" },
 	{ "append-4k", append_begin, append_run, append_run_native, "pwrite",

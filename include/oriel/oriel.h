@@ -149,9 +149,16 @@ struct oriel_options {
 	int no_background;
 	/* Descriptors of files that are kept when the daemon hands them over
 	 * with a mapping: with one, further ranges of the file are mapped, and
-	 * what the window does not serve is read, without a message. Default an
-	 * eighth of RLIMIT_NOFILE, at most 1024; ORIEL_HOLD_NONE: none. */
+	 * what the window does not serve is read and overwritten, without a
+	 * message. Default an eighth of RLIMIT_NOFILE, at most 1024;
+	 * ORIEL_HOLD_NONE: none. */
 	uint32_t held_files;
+	/* Longest that oriel_stat() believes what it found under a path,
+	 * milliseconds, if the attributes are valid as long: no message then,
+	 * and what others do to names shows that much later. What this session
+	 * does shows at once. The daemon's own limits (its --cache) count too.
+	 * Default 0: names are never believed. */
+	uint32_t path_ttl_ms;
 };
 
 #define ORIEL_NO_TTL UINT32_MAX

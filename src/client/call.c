@@ -703,6 +703,13 @@ bool client_is_nosys(struct oriel_session *s, uint32_t opcode)
 			opcode & 1);
 }
 
+#define BIT(opcode) (UINT64_C(1) << (opcode))
+/* What may make a path lead elsewhere. */
+#define CHANGE_NAMES                                                        \
+	(BIT(FUSE_SYMLINK) | BIT(FUSE_MKNOD) | BIT(FUSE_MKDIR) |            \
+	 BIT(FUSE_UNLINK) | BIT(FUSE_RMDIR) | BIT(FUSE_RENAME) |            \
+	 BIT(FUSE_RENAME2) | BIT(FUSE_LINK) | BIT(FUSE_CREATE))
+
 int client_call(struct oriel_session *s, struct client_call *c)
 {
 	uint32_t timeout_ms = c->timeout_ms ? c->timeout_ms :
@@ -743,6 +750,10 @@ int client_call(struct oriel_session *s, struct client_call *c)
 	if (slot)
 		slot_put(s, slot);
 	client_gauge_hook(s, c->opcode, start_ns);
+	if (c->opcode < 64 && (CHANGE_NAMES >> c->opcode & 1))
+		/* whatever came of it; with client_names_changed() */
+		atomic_fetch_add_explicit(&s->names_changed, 1,
+					  memory_order_release);
 	client_forget_more(s);
 	if (err == -ENOSYS && c->opcode < 64)
 		atomic_fetch_or_explicit(&s->nosys, UINT64_C(1) << c->opcode,

@@ -191,6 +191,10 @@ void client_inode_nameless(struct client_inode *ino);
 /* The last reference leaves it in the cache, which may evict another one. */
 void client_inode_put(struct client_inode *ino);
 
+/* The one known by that number, no reference taken, or NULL. table_lock. */
+struct client_inode *client_inode_find_locked(struct oriel_session *s,
+					      uint64_t nodeid);
+
 /* Order of local changes and replies: attributes from a request sent before a
  * local change are dropped. */
 uint64_t client_version(struct oriel_session *s);
@@ -229,6 +233,21 @@ ORIEL_MUST_CHECK int client_settle_all(struct oriel_session *s);
 ORIEL_MUST_CHECK int client_drop_privs(struct client_inode *ino);
 void client_attr_to_stat(const struct client_inode *ino,
 			 const struct fuse_attr *a, struct oriel_stat *ret);
+
+/* ------------------------------------------------------------ path cache */
+
+ORIEL_MUST_CHECK int client_paths_init(struct oriel_session *s);
+void client_paths_done(struct oriel_session *s);
+/* True: *@ret is what a stat of @path found lately, which is still believed. */
+bool client_paths_stat(struct oriel_session *s, const char *path, bool nofollow,
+		       struct oriel_stat *ret);
+/* @path was found to be @ino. @names_changed: client_names_changed() from
+ * before. */
+void client_paths_learn(struct client_inode *ino, const char *path,
+			bool nofollow, uint64_t names_changed);
+/* How long an entry is valid is known from this reply. */
+void client_paths_entry(struct oriel_session *s,
+			const struct fuse_entry_out *entry);
 
 /* ----------------------------------------------------------- held files */
 
@@ -342,6 +361,11 @@ struct oriel_session {
 					oriel_disconnect() begins */
 
 	struct dax_window *dax; /* NULL: messages only */
+
+	/* path_cache.c; NULL: off */
+	struct client_paths *paths;      /* table_lock */
+	_Atomic uint64_t entry_valid_ns; /* the least of all that came */
+	_Atomic uint64_t names_changed;  /* requests that may have */
 
 	/* held.c: held_lock */
 	pthread_mutex_t held_lock;
@@ -492,5 +516,12 @@ int client_fail(int err, const char *fmt, ...) ORIEL_PRINTF(2, 3);
 /* The same for connects. */
 int client_connect_fail(int err, const char *fmt, ...) ORIEL_PRINTF(2, 3);
 void client_connect_ok(void);
+
+/* Requests of this session that may have changed a name. */
+static inline uint64_t client_names_changed(struct oriel_session *s)
+{
+	/* acquire: pairs with the release in client_call() */
+	return atomic_load_explicit(&s->names_changed, memory_order_acquire);
+}
 
 #endif

@@ -49,8 +49,8 @@ static struct list *bucket(struct oriel_session *s, uint64_t nodeid)
 			(s->hash_len - 1)];
 }
 
-static struct client_inode *find_locked(struct oriel_session *s,
-					uint64_t nodeid)
+struct client_inode *client_inode_find_locked(struct oriel_session *s,
+					      uint64_t nodeid)
 {
 	struct list *head = bucket(s, nodeid), *node;
 
@@ -269,8 +269,11 @@ int client_inode_get(struct oriel_session *s,
 		client_die(s, -EPROTO);
 		return -EPROTO;
 	}
+	/* the root's was made up here */
+	if (s->paths && entry->nodeid != FUSE_ROOT_ID)
+		client_paths_entry(s, entry);
 	pthread_mutex_lock(&s->table_lock);
-	ino = find_locked(s, entry->nodeid);
+	ino = client_inode_find_locked(s, entry->nodeid);
 	if (ino && (ino->generation != entry->generation ||
 		    ino->type != (entry->attr.mode & S_IFMT))) {
 		/* the number was given to another file: the old one is gone */

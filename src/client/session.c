@@ -85,6 +85,7 @@ static void session_free(struct oriel_session *s)
 	pthread_cond_destroy(&s->slot_freed);
 	pthread_mutex_destroy(&s->gauge.lock);
 	client_held_done(s);
+	client_paths_done(s);
 	pthread_mutex_destroy(&s->watch_lock);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->submit_lock);
@@ -402,6 +403,8 @@ static int session_start(struct oriel_session *s, int sock)
 	}
 	if (!err) {
 		err = client_inodes_init(s);
+		if (!err)
+			err = client_paths_init(s);
 		if (err)
 			client_connect_fail(err, "%s: %s", s->share,
 					    oriel_strerror(err));

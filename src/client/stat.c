@@ -44,17 +44,25 @@ static int stat_inode(struct client_inode *ino, uint64_t fh, bool fresh,
 int oriel_stat(struct oriel_session *s, const char *path, unsigned flags,
 	       struct oriel_stat *ret)
 {
+	uint64_t names_changed = client_names_changed(s);
+	bool nofollow = flags & ORIEL_NOFOLLOW;
 	struct client_walk w;
 	int err;
 
 	if (flags & ~(ORIEL_NOFOLLOW | ORIEL_FORCE_SYNC))
 		return client_fail(-EINVAL, "stat %s: flags 0x%x", path, flags);
+	if (s->paths && !(flags & ORIEL_FORCE_SYNC) &&
+	    client_paths_stat(s, path, nofollow, ret))
+		return 0;
 	err = client_walk(s, path, walk_flags(flags), &w);
 	if (!err) {
 		/* the walk's own LOOKUP brought them, unless it ended in the
 		 * root or in ".." */
 		err = stat_inode(w.ino, FUSE_WIRE_NO_FH, w.name[0] != '\0',
 				 ret);
+		if (!err && s->paths)
+			client_paths_learn(w.ino, path, nofollow,
+					   names_changed);
 		client_walk_done(&w);
 	}
 	return err ? client_fail(err, "stat %s", path) : 0;

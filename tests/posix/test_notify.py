@@ -188,6 +188,15 @@ def case_many_directories(place):
                  lambda i=i: os.stat("%s/%d/f" % (b.mnt, i)).st_size == 3)
 
 
+def stands_still(pid):
+    """A signal that stops is on its way for a while."""
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
+            if f.read().rpartition(")")[2].split()[0] != "T":
+                return False
+    return True
+
+
 def case_overflow(place):
     """More changes than the kernel keeps while the daemon stands still:
     everything is asked anew."""
@@ -202,6 +211,7 @@ def case_overflow(place):
         known(b.mnt + "/" + n)
     place.proc.send_signal(signal.SIGSTOP)
     try:
+        wait_for("the stop", lambda: stands_still(place.proc.pid))
         for i in range(most + 100):
             put("%s/%d" % (b.host, i), "")
         put(b.host + "/f", "234")
