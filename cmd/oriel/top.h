@@ -29,6 +29,7 @@ struct top_row {
 	uint64_t active_ns;            /* when it last did something, as far as
 					  was seen */
 	uint32_t asked;
+	bool is_silent;                /* it did not answer the last time */
 	char name[TOP_NAME_LEN];       /* of the program, printable, or "" */
 };
 

@@ -84,7 +84,7 @@ static const char *why_nothing(const struct top_row *r)
 	if (!(r->peer.flags & ORIEL_PEER_GAUGE))
 		return "it is no liboriel that tells of itself; requests are"
 		       " what the daemon sees";
-	return "it has not answered yet";
+	return "it does nothing: it answers with what it does next";
 }
 
 static void print_io(FILE *f, const struct top_row *r, const struct top_view *v)

@@ -79,6 +79,12 @@ static void row_done(struct top_row *r)
 	free(r->last);
 }
 
+static bool is_answered(const struct top_row *r)
+{
+	return !(r->peer.flags & ORIEL_PEER_GAUGE) || !r->asked || !r->now ||
+	       (r->now->valid && r->now->answers == r->asked);
+}
+
 /* What was known of session @p moves over from the old rows. */
 static void row_begin(struct top *old, const struct oriel_peer *p,
 		      struct top_row *ret)
@@ -95,6 +101,7 @@ static void row_begin(struct top *old, const struct oriel_peer *p,
 		ret->last_peer = o->peer;
 		ret->last_ns = o->taken_ns;
 		ret->active_ns = o->active_ns;
+		ret->is_silent = o->asked && !is_answered(o);
 		free(o->last);
 		ret->last = o->now;
 		o->now = o->last = NULL;
@@ -161,12 +168,6 @@ static bool is_to_be_asked(const struct top *t, size_t i, size_t max,
 	return i < max || t->rows[i].peer.id == selected;
 }
 
-static bool is_answered(const struct top_row *r)
-{
-	return !(r->peer.flags & ORIEL_PEER_GAUGE) || !r->asked || !r->now ||
-	       (r->now->valid && r->now->answers == r->asked);
-}
-
 static void note_activity(struct top_row *r)
 {
 	name_of_page(r);
@@ -198,7 +199,8 @@ bool top_take(struct top *t, size_t max_asked, uint64_t selected)
 				continue;
 			if (!take_stats(t, r, false))
 				return false;
-			again |= !is_answered(r);
+			/* those that do nothing are not waited for */
+			again |= !is_answered(r) && !r->is_silent;
 		}
 	} while (again && waited < ANSWER_MS && !cli_signal());
 	for (i = 0; i < t->n; i++)

@@ -490,6 +490,7 @@ void client_watches_done(struct oriel_session *s);
 
 /* --------------------------------------------------------------- gauge.c */
 
+void client_gauge_init(struct oriel_session *s);
 /* Say in FUSE_INIT where the page is, if there is one and a daemon for it. */
 void client_gauge_place(struct oriel_session *s, struct fuse_init_in *in);
 /* The session is whole: it may be looked at. */
@@ -499,15 +500,24 @@ void client_gauge_stop(struct oriel_session *s);
 void client_gauge_message(struct oriel_session *s, uint32_t opcode,
 			  uint64_t start_ns) __attribute__((cold));
 
+/* Is there a question, or has there been one lately? */
+static inline bool client_gauge_is_asked(const struct oriel_session *s)
+{
+	/* relaxed: a hint, one message more or less */
+	return __atomic_load_n(s->gauge.ask, __ATOMIC_RELAXED) !=
+	       atomic_load_explicit(&s->gauge.quiet, memory_order_relaxed);
+}
+
 /* A message that was sent at @start_ns has been answered. */
 static inline void client_gauge_hook(struct oriel_session *s, uint32_t opcode,
 				     uint64_t start_ns)
 {
-	/* relaxed: a hint, one message more or less */
-	if (ORIEL_UNLIKELY(atomic_load_explicit(&s->gauge.hook,
-						memory_order_relaxed)))
+	if (ORIEL_UNLIKELY(client_gauge_is_asked(s)))
 		client_gauge_message(s, opcode, start_ns);
 }
+
+/* For dax_owner_ops.tick: there is I/O that sends no message. */
+void client_gauge_tick(void *owner) __attribute__((cold));
 
 /* --------------------------------------------------------------- errors */
 

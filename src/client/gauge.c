@@ -2,18 +2,21 @@
 /*
  * The gauge page: what this session shows of itself (docs/design/top.md).
  *
- * A thread sleeps on the page's word "ask" without a time limit. When the daemon
- * has changed it, the page is written anew and the session counts as watched: the
- * messages' latencies are taken until nobody has asked for a while. A session
- * without background threads has a flag instead that makes messages look.
+ * Nobody waits for questions. The word that asks is looked at by messages, and by
+ * every 256th hit of a thread: if it has changed, the session is watched from
+ * then on. It has a thread for that, which sleeps on the word, writes the page
+ * anew for each question, and ends when there has been none for a while.
+ * Meanwhile the messages' latencies are taken. A session without background
+ * threads publishes in its messages.
  *
- * The page is memory that the daemon can write. Nothing in it is believed: "ask"
- * is compared, the rest only written, and what is written is built elsewhere. A
- * daemon that asks without end is answered now and then.
+ * Page and word are memory that the daemon can write. Nothing in it is believed:
+ * the word is compared, the page only written, and what is written is built
+ * elsewhere. A daemon that asks without end is answered now and then.
  *
- * Thread rule: start and stop by who connects and disconnects; messages on any
- * thread. gauge.lock is taken by who publishes, before the locks of what is
- * counted, and never while one of those is held.
+ * Thread rule: start and stop by who connects and disconnects; messages and hits
+ * on any thread, with whatever locks of theirs: they only try gauge.lock, which
+ * is taken by who publishes, before the locks of what is counted, and never while
+ * one of those is held.
  */
 #include "client/client.h"
 
@@ -84,9 +87,7 @@ static void fill_body(struct oriel_session *s, struct gauge_body *b)
 	memset(b, 0, sizeof(*b));
 	b->when_ns = clock_now_ns();
 	b->answers = s->gauge.seen;
-	b->watched = atomic_load_explicit(&s->gauge.hook,
-					  memory_order_relaxed) &
-		     GAUGE_WATCHED;
+	b->watched = 1;
 	memcpy(b->name, name, len);
 	fill_counters(s, b);
 	fill_latencies(&s->gauge, b);
@@ -121,28 +122,43 @@ static void publish_locked(struct oriel_session *s)
 
 static uint32_t question(const struct client_gauge *g)
 {
-	return __atomic_load_n(&g->page->ask, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(g->ask, __ATOMIC_ACQUIRE);
 }
 
-/* Answer if there is a new question; else note that there has been none for
- * long. */
-static void answer(struct oriel_session *s, uint64_t now)
+/* From here on everything is looked at, until unwatch_locked(). */
+static void watch_locked(struct client_gauge *g)
+{
+	/* relaxed, all: hints. As good as never the same: a message may not be
+	 * counted when a daemon makes it so. */
+	atomic_store_explicit(&g->quiet, g->seen + UINT32_MAX / 2,
+			      memory_order_relaxed);
+	atomic_store_explicit(&g->watched, true, memory_order_relaxed);
+}
+
+static void unwatch_locked(struct client_gauge *g)
+{
+	atomic_store_explicit(&g->watched, false, memory_order_relaxed);
+	/* a question that has come since then differs from it */
+	atomic_store_explicit(&g->quiet, g->seen, memory_order_relaxed);
+}
+
+/* Answer if there is a new question; false: there has been none for long, and
+ * it is not watched any more. */
+static bool answer_locked(struct oriel_session *s, uint64_t now)
 {
 	struct client_gauge *g = &s->gauge;
 	uint32_t asked = question(g);
 
-	pthread_mutex_lock(&g->lock);
 	if (asked != g->seen) {
-		__atomic_store_n(&g->seen, asked, __ATOMIC_RELAXED);
+		g->seen = asked;
 		g->seen_ns = now;
-		atomic_fetch_or_explicit(&g->hook, GAUGE_WATCHED,
-					 memory_order_relaxed);
+		watch_locked(g);
 		publish_locked(s);
 	} else if (now - g->seen_ns >= WATCHED_NS) {
-		atomic_fetch_and_explicit(&g->hook, ~GAUGE_WATCHED,
-					  memory_order_relaxed);
+		unwatch_locked(g);
+		return false;
 	}
-	pthread_mutex_unlock(&g->lock);
+	return true;
 }
 
 /* ---------------------------------------------------------------- messages */
@@ -193,84 +209,137 @@ static enum oriel_latency class_of(uint32_t opcode)
 	}
 }
 
+static bool start_thread(struct oriel_session *s);
+
+/* There is a question. */
+static void wake_up(struct oriel_session *s, bool may_publish)
+{
+	struct client_gauge *g = &s->gauge;
+	uint64_t now = clock_now_ns();
+
+	/* whoever has it is about to answer, or to end */
+	if (pthread_mutex_trylock(&g->lock))
+		return;
+	if (g->is_open && !g->is_running && !g->is_inline)
+		g->is_inline = !start_thread(s);
+	if (g->is_open && g->is_inline && may_publish &&
+	    now - g->seen_ns >= PAUSE_NS)
+		answer_locked(s, now);
+	pthread_mutex_unlock(&g->lock);
+}
+
 void client_gauge_message(struct oriel_session *s, uint32_t opcode,
 			  uint64_t start_ns)
 {
 	struct client_gauge *g = &s->gauge;
-	uint32_t hook = atomic_load_explicit(&g->hook, memory_order_relaxed);
-	uint64_t now;
 
-	/* relaxed: who takes the lock looks again */
-	if (hook == GAUGE_POLLED &&
-	    question(g) == __atomic_load_n(&g->seen, __ATOMIC_RELAXED))
-		return;
-	now = clock_now_ns();
 	/* watches wait for what others do: no latency of the daemon's */
-	if (hook & GAUGE_WATCHED && opcode != FUSE_IOCTL)
+	if (!atomic_load_explicit(&g->watched, memory_order_relaxed))
+		return wake_up(s, true);
+	if (opcode != FUSE_IOCTL)
 		atomic_fetch_add_explicit(
-			&g->lat[class_of(opcode)][gauge_bucket(now - start_ns)],
+			&g->lat[class_of(opcode)]
+			       [gauge_bucket(clock_now_ns() - start_ns)],
 			1, memory_order_relaxed);
-	if (hook & GAUGE_POLLED)
-		answer(s, now);
+	if (atomic_load_explicit(&g->is_inline, memory_order_relaxed))
+		wake_up(s, true);
+}
+
+void client_gauge_tick(void *owner)
+{
+	struct oriel_session *s = owner;
+
+	/* relaxed, all: hints */
+	if (client_gauge_is_asked(s) &&
+	    !atomic_load_explicit(&s->gauge.watched, memory_order_relaxed))
+		wake_up(s, false);
 }
 
 /* ------------------------------------------------------------- the thread */
+
+/* False: it ends. */
+static bool answer_once(struct oriel_session *s, uint64_t *ret_wait_ns)
+{
+	struct client_gauge *g = &s->gauge;
+	uint64_t now = clock_now_ns();
+	bool go_on;
+
+	pthread_mutex_lock(&g->lock);
+	go_on = answer_locked(s, now);
+	if (!go_on)
+		g->is_running = false; /* another one may be started */
+	*ret_wait_ns = WATCHED_NS - min_u64(now - g->seen_ns, WATCHED_NS);
+	pthread_mutex_unlock(&g->lock);
+	return go_on;
+}
 
 static void *gauge_main(void *arg)
 {
 	struct oriel_session *s = arg;
 	struct client_gauge *g = &s->gauge;
-	uint64_t limit_ns = UINT64_MAX;
+	uint64_t wait_ns;
 
 	/* acquire: pairs with the release in client_gauge_stop() */
 	while (!atomic_load_explicit(&g->stop, memory_order_acquire)) {
-		uint32_t before = g->seen;
-
-		if (futex_wait_shared(&g->page->ask, before, limit_ns) ==
-			    -ETIMEDOUT ||
-		    question(g) != before)
-			answer(s, clock_now_ns());
-		limit_ns = atomic_load_explicit(&g->hook,
-						memory_order_relaxed) ?
-				   WATCHED_NS : UINT64_MAX;
-		if (limit_ns != UINT64_MAX)
-			futex_wait(&g->stop, 0, PAUSE_NS);
+		if (!answer_once(s, &wait_ns))
+			return NULL;
+		(void)futex_wait(&g->stop, 0, PAUSE_NS);
+		(void)futex_wait_shared(g->ask, g->seen, wait_ns);
 	}
 	atomic_store_explicit(&g->stop, 2, memory_order_release);
 	futex_wake(&g->stop, 1);
 	return NULL;
 }
 
+/* gauge.lock is held. One that has ended by itself is joined first: it takes no
+ * lock any more. */
 static bool start_thread(struct oriel_session *s)
 {
+	struct client_gauge *g = &s->gauge;
 	pthread_attr_t attr;
 	sigset_t all, old;
 	int r;
 
-	if (pthread_attr_init(&attr))
+	if (s->opts.no_background || pthread_attr_init(&attr))
 		return false;
+	if (g->has_thread)
+		pthread_join(g->thread, NULL);
 	/* one that does not fit the program's TLS fails, below */
 	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
 	/* The application's signals are none of its business. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&s->gauge.thread, &attr, gauge_main, s);
+	/* the question that it is for is a new one to it */
+	g->seen = question(g) - 1;
+	r = pthread_create(&g->thread, &attr, gauge_main, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
-	return !r;
+	g->has_thread = g->is_running = !r;
+	if (r)
+		return false;
+	watch_locked(g);
+	return true;
+}
+
+void client_gauge_init(struct oriel_session *s)
+{
+	s->gauge.ask = &s->gauge.none;
+	pthread_mutex_init(&s->gauge.lock, NULL);
 }
 
 void client_gauge_place(struct oriel_session *s, struct fuse_init_in *in)
 {
 	uint64_t gpa = s->fi->gauge_gpa;
+	uint64_t below = gpa - s->fi->gauge_ask_gpa;
 
-	if (!s->fi->gauge ||
+	if (!s->fi->gauge || below > UINT32_MAX ||
 	    !(s->fi->protocol_features >> VHOST_USER_PF_ORIEL & 1))
 		return;
 	s->gauge.page = (struct gauge_page *)(void *)s->fi->gauge;
 	in->unused[FUSE_WIRE_INIT_GAUGE_BYTES] = GAUGE_BYTES;
 	in->unused[FUSE_WIRE_INIT_GAUGE_LOW] = (uint32_t)gpa;
 	in->unused[FUSE_WIRE_INIT_GAUGE_HIGH] = (uint32_t)(gpa >> 32);
+	in->unused[FUSE_WIRE_INIT_GAUGE_ASK] = (uint32_t)below;
 }
 
 void client_gauge_start(struct oriel_session *s)
@@ -279,26 +348,35 @@ void client_gauge_start(struct oriel_session *s)
 
 	if (!g->page)
 		return;
-	if (!s->opts.no_background)
-		g->has_thread = start_thread(s);
-	if (!g->has_thread)
-		atomic_store_explicit(&g->hook, GAUGE_POLLED,
-				      memory_order_relaxed);
+	pthread_mutex_lock(&g->lock);
+	g->is_open = true;
+	g->ask = s->fi->gauge_ask;
+	pthread_mutex_unlock(&g->lock);
 }
 
 void client_gauge_stop(struct oriel_session *s)
 {
 	struct client_gauge *g = &s->gauge;
+	bool is_running;
 
+	pthread_mutex_lock(&g->lock);
+	g->is_open = false; /* none is started any more */
+	is_running = g->is_running;
+	pthread_mutex_unlock(&g->lock);
 	if (!g->has_thread)
 		return;
 	/* pairs with the acquire in gauge_main() */
 	atomic_store_explicit(&g->stop, 1, memory_order_release);
 	futex_wake(&g->stop, 1);
-	/* It may be just about to sleep on a word that is not ours alone. */
-	while (atomic_load_explicit(&g->stop, memory_order_acquire) != 2) {
-		futex_wake_shared(&g->page->ask, 1);
+	/* It may be just about to sleep on a word that is not ours alone, or to
+	 * end by itself. */
+	while (is_running &&
+	       atomic_load_explicit(&g->stop, memory_order_acquire) != 2) {
+		futex_wake_shared(g->ask, 1);
 		futex_wait(&g->stop, 1, STOP_SLICE_NS);
+		pthread_mutex_lock(&g->lock);
+		is_running = g->is_running;
+		pthread_mutex_unlock(&g->lock);
 	}
 	pthread_join(g->thread, NULL);
 	g->has_thread = false;

@@ -500,4 +500,5 @@ const struct dax_owner_ops client_dax_ops = {
 	.is_connected = dax_is_connected,
 	.file_get = dax_file_get,
 	.file_put = dax_file_put,
+	.tick = client_gauge_tick,
 };

@@ -55,7 +55,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	pthread_cond_init(&s->slot_freed, &attr);
 	pthread_condattr_destroy(&attr);
 	list_init(&s->files);
-	pthread_mutex_init(&s->gauge.lock, NULL);
+	client_gauge_init(s);
 	client_appends_init(s);
 	client_watches_init(s);
 	client_held_init(s);

@@ -91,6 +91,9 @@ struct dax_owner_ops {
 	 * calls back. */
 	bool (*is_resident)(void *owner, void *file, uint64_t off,
 			    uint64_t len);
+	/* Now and then while there is I/O: every 256 hits of a thread, and with
+	 * what is passed on. Called with no lock of ours. NULL: nothing to do. */
+	void (*tick)(void *owner);
 };
 
 struct dax_config {

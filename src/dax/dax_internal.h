@@ -328,14 +328,14 @@ static inline struct dax_stat_block *dax_stat_block(struct dax_window *w)
 	return dax_stat_find(w);
 }
 
-static inline void dax_block_add(struct dax_stat_block *b, enum dax_counter c,
-				 uint64_t n)
+/* What it is now. */
+static inline uint64_t dax_block_add(struct dax_stat_block *b,
+				     enum dax_counter c, uint64_t n)
 {
 	/* Relaxed, not an atomic addition: only this thread writes it. */
-	atomic_store_explicit(&b->n[c],
-			      atomic_load_explicit(&b->n[c],
-						   memory_order_relaxed) + n,
-			      memory_order_relaxed);
+	n += atomic_load_explicit(&b->n[c], memory_order_relaxed);
+	atomic_store_explicit(&b->n[c], n, memory_order_relaxed);
+	return n;
 }
 
 static inline void dax_count(struct dax_window *w, enum dax_counter c,
@@ -344,7 +344,7 @@ static inline void dax_count(struct dax_window *w, enum dax_counter c,
 	struct dax_stat_block *b = dax_stat_block(w);
 
 	if (ORIEL_LIKELY(b != NULL))
-		dax_block_add(b, c, n);
+		(void)dax_block_add(b, c, n);
 	else
 		dax_count_shared(w, c, n);
 }

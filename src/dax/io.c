@@ -26,6 +26,7 @@
 #include "dax/dax_internal.h"
 #include "dax/guard.h"
 
+#define TICK_HITS 256u /* power of two */
 #define STEP_ATTEMPTS 4
 #define BACKOFF_MAX 1023u
 /* A run of writes is believed to go on for this many times what it has been: that
@@ -329,6 +330,12 @@ static void fill_ahead(const struct io *io, uint64_t len)
 	epoch_exit();
 }
 
+static __attribute__((cold, noinline)) void tick(struct dax_window *w)
+{
+	if (w->cfg.ops->tick)
+		w->cfg.ops->tick(w->cfg.owner);
+}
+
 /* No hit. Sets up what is missing, if that is worth it, and copies. */
 static __attribute__((noinline)) enum dax_stop
 step_slow(const struct io *io, size_t n, size_t *copied)
@@ -368,10 +375,18 @@ step_slow(const struct io *io, size_t n, size_t *copied)
 	if (io->flags & DAX_NOWAIT)
 		return DAX_AGAIN;
 	dax_count(w, DAX_N_BYPASSED, 1);
+	tick(w);
 	return DAX_BYPASS;
 }
 
 /* ---------------------------------------------------------------- transfer */
+
+/* Do the last @hits of @n contain a multiple of TICK_HITS? */
+static inline bool is_tick(uint64_t n, uint64_t hits)
+{
+	return hits == 1 ? !(n & (TICK_HITS - 1)) :
+			   ((n - hits) ^ n) >= TICK_HITS;
+}
 
 /* Add up what a call did: once, not at every step. */
 static inline void count_call(const struct io *io, size_t hits, size_t done)
@@ -380,14 +395,17 @@ static inline void count_call(const struct io *io, size_t hits, size_t done)
 	struct dax_stat_block *b = dax_stat_block(w);
 	enum dax_counter bytes = io->intent == DAX_READ ? DAX_N_BYTES_READ :
 				 DAX_N_BYTES_WRITTEN;
+	uint64_t n;
 
 	if (ORIEL_UNLIKELY(!b)) {
 		dax_count_shared(w, DAX_N_HITS, hits);
 		dax_count_shared(w, bytes, done);
 		return;
 	}
-	dax_block_add(b, DAX_N_HITS, hits);
-	dax_block_add(b, bytes, done);
+	n = dax_block_add(b, DAX_N_HITS, hits);
+	(void)dax_block_add(b, bytes, done);
+	if (ORIEL_UNLIKELY(is_tick(n, hits)))
+		tick(w);
 }
 
 static inline __attribute__((always_inline)) void

@@ -68,11 +68,17 @@ void server_peer_gauge(struct server_session *s, const struct fuse_init_in *in)
 {
 	uint64_t gpa = in->unused[FUSE_WIRE_INIT_GAUGE_LOW] |
 		       (uint64_t)in->unused[FUSE_WIRE_INIT_GAUGE_HIGH] << 32;
+	uint64_t below = in->unused[FUSE_WIRE_INIT_GAUGE_ASK];
 
 	if (in->unused[0] != FUSE_WIRE_INIT_MAGIC ||
 	    in->unused[FUSE_WIRE_INIT_GAUGE_BYTES] != GAUGE_BYTES ||
-	    !is_aligned(gpa, GAUGE_BYTES / 4))
+	    !is_aligned(gpa, GAUGE_BYTES / 4) || !below || below > gpa ||
+	    !is_aligned(below, ORIEL_CACHE_LINE))
 		gpa = 0;
+	/* a relaxed pair: FUSE_INIT comes once, and who takes half of it finds
+	 * zeros or other memory of that client */
+	atomic_store_explicit(&s->gauge_ask_gpa, gpa - below,
+			      memory_order_relaxed);
 	atomic_store_explicit(&s->gauge_gpa, gpa, memory_order_relaxed);
 }
 
@@ -194,11 +200,11 @@ static ssize_t op_next(struct server_req *req, uint64_t after)
 /* ------------------------------------------------------------------ pages */
 
 /* Ask for news: the number of the question. */
-static uint32_t ask(struct gauge_page *page)
+static uint32_t ask(uint32_t *word)
 {
-	uint32_t n = __atomic_add_fetch(&page->ask, 1, __ATOMIC_RELEASE);
+	uint32_t n = __atomic_add_fetch(word, 1, __ATOMIC_RELEASE);
 
-	futex_wake_shared(&page->ask, 1);
+	futex_wake_shared(word, 1);
 	return n;
 }
 
@@ -235,19 +241,49 @@ static struct server_session *find_locked(struct server_share *sh, uint64_t id)
 	return NULL;
 }
 
-/* A session's page, kept; taken under the lock, used without. */
+/* A session's page and word, kept; taken under the lock, used without. */
 struct kept {
 	const struct server_memory_ops *ops;
 	void *token; /* NULL: it has none */
 	void *page;
+	void *ask_token;
+	void *ask;
 };
+
+static void keep(struct server_session *s, struct kept *k)
+{
+	uint64_t gpa = count_of(&s->gauge_gpa);
+
+	k->ops = s->cfg.memory_ops;
+	if (!gpa || !k->ops)
+		return;
+	k->token = k->ops->hold(s->cfg.memory_ctx, gpa, GAUGE_BYTES, &k->page);
+	k->ask_token = k->ops->hold(s->cfg.memory_ctx,
+				    count_of(&s->gauge_ask_gpa),
+				    sizeof(uint32_t), &k->ask);
+}
+
+/* Both are there, and where they can be used: a hostile client's need not. */
+static bool is_kept(const struct kept *k)
+{
+	return k->token && k->ask_token &&
+	       is_aligned((uintptr_t)k->page, ORIEL_CACHE_LINE) &&
+	       is_aligned((uintptr_t)k->ask, sizeof(uint32_t));
+}
+
+static void drop(struct kept *k)
+{
+	if (k->token)
+		k->ops->drop(k->token);
+	if (k->ask_token)
+		k->ops->drop(k->ask_token);
+}
 
 static int look_up(struct server_req *req, uint64_t id,
 		   struct fuse_wire_peer *p, uint64_t *ops, struct kept *k)
 {
 	struct server_share *sh = req->share;
 	struct server_session *s;
-	uint64_t gpa;
 	size_t i;
 	int r = 0;
 
@@ -261,11 +297,7 @@ static int look_up(struct server_req *req, uint64_t id,
 		fill(s, req, p);
 		for (i = 0; i < FUSE_WIRE_PEER_OPS; i++)
 			ops[i] = count_of(&s->ops[i]);
-		gpa = count_of(&s->gauge_gpa);
-		k->ops = s->cfg.memory_ops;
-		if (gpa && k->ops)
-			k->token = k->ops->hold(s->cfg.memory_ctx, gpa,
-						GAUGE_BYTES, &k->page);
+		keep(s, k);
 	}
 	pthread_mutex_unlock(&sh->peers_lock);
 	return r;
@@ -283,15 +315,15 @@ static ssize_t op_stats(struct server_req *req,
 
 	if (r)
 		return r;
-	if (k.token) {
+	if (is_kept(&k)) {
 		k.ops->touch(true);
 		copy_page(k.page, out + sizeof(p) + sizeof(ops));
 		if (in->ask)
-			p.asked = ask(k.page);
+			p.asked = ask(k.ask);
 		k.ops->touch(false);
-		k.ops->drop(k.token);
 		len += GAUGE_BYTES;
 	}
+	drop(&k);
 	memcpy(out, &p, sizeof(p));
 	memcpy(out + sizeof(p), ops, sizeof(ops));
 	return (ssize_t)len;

@@ -44,6 +44,8 @@ struct vhost_frontend_info {
 	uint64_t arena_bytes;
 	unsigned char *gauge; /* of cfg.gauge_bytes; NULL: none asked for */
 	uint64_t gauge_gpa;
+	uint32_t *gauge_ask;  /* a cache line of its own among the queues */
+	uint64_t gauge_ask_gpa;
 	unsigned char *window; /* NULL: none */
 	uint64_t window_bytes;
 	const char *no_window_why; /* NULL when there is one; else a sentence

@@ -5,8 +5,11 @@
  *
  *   queue 0: descriptors | available | used | indirect tables   (64-aligned)
  *   queue 1: ...
+ *   a word that asks for the gauge page, in a line of its own
  *   arena
  *   the gauge page, not touched until somebody wants to know
+ *
+ * The word follows the last queue's rings, in a page that requests use anyway.
  *
  * Sizes come from our own configuration, so sums are checked once, here, and
  * nothing a peer says takes part in them.
@@ -28,8 +31,9 @@ static uint64_t place(uint64_t *end, uint64_t bytes)
 	return off;
 }
 
+/* @ret_ask_off: room for a word beside the rings. */
 static uint64_t layout_queue(struct vhost_frontend *fe, struct fe_queue *q,
-			     uint64_t off)
+			     uint64_t off, uint64_t *ret_ask_off)
 {
 	unsigned size = fe->cfg.queue_size;
 	uint64_t end = off;
@@ -37,6 +41,7 @@ static uint64_t layout_queue(struct vhost_frontend *fe, struct fe_queue *q,
 	q->desc_off = place(&end, ring_desc_bytes(size));
 	q->avail_off = place(&end, ring_avail_bytes(size));
 	q->used_off = place(&end, ring_used_bytes(size));
+	*ret_ask_off = place(&end, ORIEL_CACHE_LINE);
 	if (fe_has_feature(fe, VIRTIO_F_INDIRECT_DESC))
 		q->indirect_off = place(&end, ring_desc_bytes(size) *
 					      RING_DRIVER_MAX_SEGS);
@@ -45,12 +50,12 @@ static uint64_t layout_queue(struct vhost_frontend *fe, struct fe_queue *q,
 
 int fe_memory_create(struct vhost_frontend *fe)
 {
-	uint64_t off = 0, bytes;
+	uint64_t off = 0, ask_off = 0, bytes;
 	void *mem;
 	int err;
 
 	for (unsigned i = 0; i < fe->info.n_queues; i++)
-		off = layout_queue(fe, &fe->queues[i], off);
+		off = layout_queue(fe, &fe->queues[i], off, &ask_off);
 	fe->arena_off = off;
 	if (!range_fits(off, fe->cfg.arena_bytes,
 			INT64_MAX - fe->cfg.gauge_bytes))
@@ -72,6 +77,8 @@ int fe_memory_create(struct vhost_frontend *fe)
 	if (fe->cfg.gauge_bytes) {
 		fe->info.gauge = fe->info.arena + fe->cfg.arena_bytes;
 		fe->info.gauge_gpa = fe->info.arena_gpa + fe->cfg.arena_bytes;
+		fe->info.gauge_ask = (uint32_t *)(void *)(fe->mem + ask_off);
+		fe->info.gauge_ask_gpa = FE_GPA_BASE + ask_off;
 	}
 	return 0;
 }

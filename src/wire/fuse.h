@@ -155,10 +155,12 @@ struct fuse_wire_peer {
 #define FUSE_WIRE_IOC_PEER_STATS _IOW('O', 65, struct fuse_wire_peer_in)
 
 /* fuse_init_in.unused[], with FUSE_WIRE_INIT_MAGIC: where the gauge page lies
- * in the front end's memory; the address in two halves. 0 bytes: there is none. */
+ * in the front end's memory; the address in two halves. 0 bytes: there is none.
+ * ASK: how far below it is the word that asks, 64-aligned. */
 #define FUSE_WIRE_INIT_GAUGE_BYTES 1
 #define FUSE_WIRE_INIT_GAUGE_LOW 2
 #define FUSE_WIRE_INIT_GAUGE_HIGH 3
+#define FUSE_WIRE_INIT_GAUGE_ASK 4
 
 _Static_assert(sizeof(struct fuse_wire_peer_in) == 16, "no padding");
 _Static_assert(sizeof(struct fuse_wire_peer) == 80, "no padding");

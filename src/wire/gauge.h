@@ -4,8 +4,10 @@
  * shares with the daemon. See docs/design/top.md.
  *
  * The client writes tail, then the body, then head; who reads takes head, the
- * body, then tail: the copy is whole if both are the same and not 0. "ask" is
- * the only thing the daemon writes. Both treat all of it as hostile.
+ * body, then tail: the copy is whole if both are the same and not 0. The only
+ * thing the daemon writes is a word elsewhere, which asks for news: in memory
+ * that messages use, so that looking at it makes no memory of this. Both treat
+ * all of it as hostile.
  */
 #ifndef ORIEL_WIRE_GAUGE_H
 #define ORIEL_WIRE_GAUGE_H
@@ -66,7 +68,7 @@ enum gauge_counter {
 
 struct gauge_body {
 	uint64_t when_ns;  /* CLOCK_MONOTONIC */
-	uint32_t answers;  /* the value of "ask" it was written for */
+	uint32_t answers;  /* the value of the word that it was written for */
 	uint32_t ranges_per_cell;
 	uint32_t n_cells;
 	uint32_t watched;  /* latencies are being taken */
@@ -82,7 +84,7 @@ struct gauge_page {
 	uint32_t version;
 	uint32_t bytes; /* GAUGE_BYTES */
 	uint32_t padding[13];
-	_Alignas(64) uint32_t ask; /* a futex; wraps */
+	_Alignas(64) uint32_t padding1;
 	_Alignas(64) uint32_t head;
 	uint32_t padding2;
 	struct gauge_body body;
@@ -90,7 +92,6 @@ struct gauge_page {
 };
 
 _Static_assert(sizeof(struct gauge_page) <= GAUGE_BYTES, "it fits");
-_Static_assert(offsetof(struct gauge_page, ask) == 64, "no surprises");
 _Static_assert(offsetof(struct gauge_page, head) == 128, "no surprises");
 _Static_assert(offsetof(struct gauge_page, body) == 136, "no surprises");
 _Static_assert(offsetof(struct gauge_body, lat) == 56 + 512 + 128,

@@ -10,7 +10,8 @@
  *	statfs N              N messages
  *	slow PID MS           one message, answered by a daemon that is stopped
  *	                      until MS milliseconds after it was sent
- *	spin                  all of it, until the next line; answered at once
+ *	spin [hits]           hits, and messages, until the next line; answered
+ *	                      at once
  *	idle                  nothing
  *
  * A failure is said on stderr and ends it.
@@ -20,6 +21,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +87,7 @@ static void hits(unsigned n)
 {
 	char buf[64];
 
-	while (n--)
+	while (file && n--)
 		check("read", oriel_pread(file, buf, sizeof(buf), 0));
 }
 
@@ -96,13 +98,14 @@ static void read_at(long long off)
 	check("read", oriel_pread(file, buf, sizeof(buf), (off_t)off));
 }
 
-static void spin(void)
+static void spin(bool only_hits)
 {
 	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
 
 	while (poll(&in, 1, 1) == 0) {
 		hits(100);
-		statfs_once();
+		if (!only_hits)
+			statfs_once();
 	}
 }
 
@@ -132,8 +135,8 @@ int main(int argc, char **argv)
 			slow((pid_t)a, b);
 		puts("ok");
 		fflush(stdout);
-		if (strcmp(line, "spin\n") == 0)
-			spin();
+		if (strncmp(line, "spin", 4) == 0)
+			spin(strcmp(line, "spin hits\n") == 0);
 	}
 	if (file)
 		oriel_close(file);

@@ -35,6 +35,9 @@ class Client:
         if self.p.stdout.readline() != "ok\n":
             raise AssertionError("the client ended")
 
+    def threads(self):
+        return len(os.listdir("/proc/%d/task" % self.pid))
+
     def send(self, *words):
         self.p.stdin.write(" ".join(map(str, words)) + "\n")
         self.p.stdin.flush()
