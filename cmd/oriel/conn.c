@@ -82,6 +82,13 @@ static struct oriel_session *conn_connect(struct cli *c, const char *share)
 	return NULL;
 }
 
+int conn_again(struct cli *c, const char *share, struct oriel_session **ret)
+{
+	struct oriel_options opts = options_of(&c->common);
+
+	return oriel_connect(share, &opts, ret);
+}
+
 struct oriel_session *conn_get(struct cli *c, const char *share)
 {
 	struct conn *n;

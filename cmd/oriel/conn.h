@@ -14,6 +14,8 @@ extern const struct opt conn_opts[];
 
 /* The session with @share; NULL after a message. */
 struct oriel_session *conn_get(struct cli *c, const char *share);
+/* One more session with @share, which the caller ends. Says nothing. */
+int conn_again(struct cli *c, const char *share, struct oriel_session **ret);
 /* End all sessions. */
 void conn_close_all(struct cli *c);
 

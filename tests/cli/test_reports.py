@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""stat, df, info and bench: text, JSON, answers by exit status."""
+"""stat, df and info: text, JSON, answers by exit status."""
 
 import json
 import os
@@ -131,53 +131,6 @@ class Info(JsonCase):
         self.oriel("info", "--can=map_alignment", "s")
         r = self.run_raw("info", "--can=dax", "/no/such")
         self.assertEqual(r.status, 2)
-
-
-class Bench(JsonCase):
-    NAMES = ["read_64b_random", "read_4k_random", "overwrite_4k_random",
-             "read_1m_sequential", "stat", "open_close", "append_4k"]
-
-    def test_json(self):
-        self.put("keep", b"x")
-        obj = self.json("bench", "--time=0.7", "--size=4M", "--json", "s")
-        self.assertEqual([t["name"] for t in obj["tests"]], self.NAMES)
-        for t in obj["tests"]:
-            self.assertGreater(t["latency_ns"], 0)
-            self.assertGreater(t["native_latency_ns"], 0)
-            self.assertGreater(t["speed_vs_native_ratio"], 0)
-            self.assertLessEqual(t["latency_p50_ns"], t["latency_p99_ns"])
-            self.assertLessEqual(t["native_latency_p50_ns"],
-                                 t["native_latency_p99_ns"])
-        self.assertEqual(obj["file_size_bytes"], 4 << 20)
-        self.assertIn("DAX is on", obj["verdict"])
-        self.assertEqual(os.listdir(self.share), ["keep"])
-
-    def test_text(self):
-        out = self.oriel("bench", "--time=0.7", "--size=4M", "--dax=never",
-                         "s").out
-        self.assertIn("DAX is OFF", out)
-        self.assertRegex(out, r"random read, 4 KiB +\S+ [num]s +\S+ [num]s "
-                         r".*/s +.*x\n")
-        for line in out.splitlines():
-            self.assertLessEqual(len(line), 84)
-        self.assertEqual(os.listdir(self.share), [])
-
-    def test_a_file_that_exists_is_only_read(self):
-        data = os.urandom(2 << 20)
-        self.put("mine", data)
-        obj = self.json("bench", "--time=0.5", "--no-native", "--json",
-                        "s:mine")
-        skipped = [t["name"] for t in obj["tests"] if "skipped" in t]
-        self.assertEqual(skipped, ["overwrite_4k_random", "append_4k"])
-        self.assertNotIn("native_latency_ns", obj["tests"][0])
-        self.assertEqual(self.get("mine"), data)
-        self.put("short", b"x")
-        self.oriel("bench", "s:short", status=1, err="oriel: bench: s:short: "
-                   "shorter than 1 MiB, which is too little to measure\n")
-
-    def test_a_new_name(self):
-        self.oriel("bench", "--time=0.3", "--size=1M", "s:here")
-        self.assertEqual(os.listdir(self.share), [])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 /* What is drawn: the window's picture, the progress of a copy, columns. */
 #include "unit.h"
 
-#include "bench.h"
 #include "ls.h"
 #include "picture.h"
 #include "progress.h"
@@ -159,52 +158,6 @@ static void columns(void **state)
 	assert_false(ls_columns(widths, 5, 2, 17, cols));
 }
 
-static void median(void **state)
-{
-	double odd[] = { 5, 1, 3 }, even[] = { 4, 1, 3, 2 };
-
-	assert_true(bench_median(odd, 3) == 3);
-	assert_true(bench_median(even, 4) == 2.5);
-}
-
-static void percentile(void **state)
-{
-	uint32_t v[200];
-
-	for (uint32_t i = 0; i < 200; i++)
-		v[i] = i + 1;
-	assert_int_equal(bench_percentile(v, 200, 50), 100);
-	assert_int_equal(bench_percentile(v, 200, 99), 198);
-	assert_int_equal(bench_percentile(v, 200, 100), 200);
-	assert_int_equal(bench_percentile(v, 1, 50), 1);
-	assert_int_equal(bench_percentile(v, 1, 99), 1);
-	assert_int_equal(bench_percentile(v, 3, 50), 2);
-}
-
-static void verdict(void **state)
-{
-	struct bench_result res[] = {
-		{ .op = &bench_ops[0], .has_native = true, .speed = 2.0 },
-		{ .op = &bench_ops[4], .has_native = true, .speed = 0.25 },
-		{ .op = &bench_ops[5], .has_native = true, .err = -5,
-		  .speed = 0.01 },
-	};
-	struct bench_report r = { .results = res, .n_results = 3 };
-	char text[640];
-
-	r.info.dax = 1;
-	bench_verdict(&r, text, sizeof(text));
-	assert_string_equal(text, "DAX is on. At best (random read, 64 B) 2.0 "
-			    "times as fast as the local file system; at worst "
-			    "(stat) 4.0 times slower than it.");
-	r.info.dax = 0;
-	strcpy(r.info.dax_why, "no window");
-	r.n_results = 0;
-	bench_verdict(&r, text, sizeof(text));
-	assert_string_equal(text, "DAX is OFF (no window); there is no local "
-			    "view of this share to compare with.");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,9 +170,6 @@ int main(void)
 		cmocka_unit_test(progress_lines),
 		cmocka_unit_test(progress_for_programs),
 		cmocka_unit_test(columns),
-		cmocka_unit_test(median),
-		cmocka_unit_test(percentile),
-		cmocka_unit_test(verdict),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
