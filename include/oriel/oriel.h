@@ -127,7 +127,7 @@ struct oriel_options {
 	/* Longest busy polling for an answer before sleeping, microseconds.
 	 * Default 50, at most 10000; ORIEL_NO_POLL: never. */
 	uint32_t poll_us;
-	/* Request memory, bytes. Default 64 MiB of address space, of which
+	/* Request memory, bytes. Default 74 MiB of address space, of which
 	 * what is used becomes memory. */
 	uint32_t arena_bytes;
 	/* Directory shares only: refuse every change (-EROFS). */
@@ -250,6 +250,8 @@ struct oriel_info {
 	uint64_t held_files;     /* descriptors kept (oriel_options.held_files) */
 	uint64_t held_read_bytes; /* read with them, by system call */
 	uint64_t held_written_bytes;
+	uint64_t in_flight;      /* requests in the ring now */
+	uint64_t max_in_flight;  /* most at once so far */
 };
 
 /* Fill *@info. -EINVAL if its size is 0. Does not block. */
@@ -412,6 +414,132 @@ ORIEL_API ssize_t oriel_copy_file_range(struct oriel_file *in, off_t off_in,
 
 /* The session a file belongs to. */
 ORIEL_API struct oriel_session *oriel_file_session(const struct oriel_file *f);
+
+/* -------------------------------------------------------------- queues */
+
+/*
+ * Many requests at a time from one thread. What the window can serve is done
+ * inside oriel_queue_submit(), without a message; everything else is under way
+ * when it returns, and ends as a completion. docs/design/async.md has the
+ * whole, examples/async.c a program.
+ *
+ * A queue is one thread's at a time; there may be any number of queues, beside
+ * each other and beside the other calls on the same session and files. Threads
+ * of the library finish requests, too: those that wait in other calls of the
+ * session, and up to two of the queue's own, which start when they are needed
+ * (one for what takes several steps, one for oriel_queue_arm()).
+ *
+ * ORDER. Requests may be carried out, and complete, in any order: who wants
+ * a write before a sync, or two overlapping writes one after the other, waits
+ * for the first. But writes through one queue that extend the same file take
+ * effect in the order of their submission.
+ */
+
+/* Opaque. */
+struct oriel_queue;
+
+enum oriel_op {
+	ORIEL_OP_READ = 1,
+	ORIEL_OP_WRITE,
+	ORIEL_OP_READV,
+	ORIEL_OP_WRITEV,
+	ORIEL_OP_FSYNC,
+	ORIEL_OP_FALLOCATE,
+	ORIEL_OP_OPEN,
+	ORIEL_OP_STAT,
+};
+
+#define ORIEL_FSYNC_DATA 1u /* as oriel_fdatasync() */
+
+/*
+ * One request: zero-initialise, set op and what it needs. The file, buffers,
+ * iovecs, path and results it points to stay the caller's and must stay there
+ * until it is complete; the structure itself is copied.
+ */
+struct oriel_request {
+	uint32_t op;        /* enum oriel_op */
+	/* FSYNC: 0 or ORIEL_FSYNC_DATA; OPEN: as oriel_open(); STAT: as
+	 * oriel_stat(); others 0 */
+	uint32_t flags;
+	uint64_t user_data; /* comes back with the completion */
+	struct oriel_file *file; /* all but OPEN, STAT */
+	void *buf;               /* READ; WRITE, which only reads from it */
+	const struct iovec *iov; /* READV, WRITEV */
+	uint64_t len;            /* bytes; READV, WRITEV: iovecs, 0..1024 */
+	int64_t off;             /* bytes */
+	uint32_t mode;           /* OPEN: permissions; FALLOCATE: its mode */
+	const char *path;        /* OPEN, STAT */
+	struct oriel_file **ret_file; /* OPEN */
+	struct oriel_stat *ret_stat;  /* STAT */
+};
+
+struct oriel_completion {
+	uint64_t user_data;
+	int64_t result; /* what the call of that name returns: a count, 0, or
+			   -errno; oriel_session_error() has no sentence */
+};
+
+/*
+ * A queue for @entries requests (1..32768) that are prepared, under way, or
+ * complete and not yet taken. More than oriel_options.arena_bytes has slots for
+ * (64 by default) wait in line inside. @flags 0. *@ret is freed by
+ * oriel_queue_free(). Errors: -EINVAL, -ENOMEM. Does not block.
+ */
+ORIEL_API int oriel_queue_new(struct oriel_session *s, unsigned entries,
+			      unsigned flags, struct oriel_queue **ret);
+
+/* Add a request to those that the next submit starts. Errors: -EAGAIN (no
+ * entry is free: take completions), -EINVAL (unknown op or flag, no file or
+ * result, a file of another session). What is wrong with offset, count or file
+ * is for the completion to say. Does not block. */
+ORIEL_API int oriel_queue_prepare(struct oriel_queue *q,
+				  const struct oriel_request *r);
+
+/* Start all that was prepared. Returns how many. Never blocks for the daemon,
+ * for a lock that is held across messages, or for room. */
+ORIEL_API int oriel_queue_submit(struct oriel_queue *q);
+
+/* Take at most @max completions that are there; returns how many. Does not
+ * block. */
+ORIEL_API int oriel_queue_peek(struct oriel_queue *q,
+			       struct oriel_completion *out, unsigned max);
+
+/*
+ * Take at most @max completions, and wait until there are @min (fewer, if no
+ * more are under way) or for @timeout_ns nanoseconds (negative: no limit).
+ * Returns how many, 0 included. Every request completes in the end: with
+ * -ETIMEDOUT if a message was not answered in oriel_options.timeout_ms, with
+ * -ENOTCONN if the daemon went away.
+ */
+ORIEL_API int oriel_queue_wait(struct oriel_queue *q,
+			       struct oriel_completion *out, unsigned max,
+			       unsigned min, int64_t timeout_ns);
+
+/* Requests submitted whose completions were not taken. Does not block. */
+ORIEL_API unsigned oriel_queue_pending(const struct oriel_queue *q);
+
+/*
+ * A descriptor for poll(2), made at the first call; -errno if there is none to
+ * be had. It belongs to @q, and is readable when oriel_queue_arm() was called
+ * and a completion is there, until the next peek or wait. Who never arms pays
+ * nothing for it.
+ */
+ORIEL_API int oriel_queue_fd(struct oriel_queue *q);
+
+/* Make the descriptor readable as soon as there is a completion; at once if
+ * there is one. For one time: arm again before each poll(2), after taking what
+ * there is. Errors: -EBADF (no oriel_queue_fd() yet), -EAGAIN (no thread can be
+ * had). Does not block. */
+ORIEL_API int oriel_queue_arm(struct oriel_queue *q);
+
+/*
+ * End a queue. What was not submitted is dropped; reads under way are given up;
+ * all else under way is waited for, as long as its timeout, or not started.
+ * After that nothing of the caller's is used any more. NULL is fine; those
+ * left are ended by oriel_disconnect(). Files must be closed after the requests
+ * on them have completed.
+ */
+ORIEL_API void oriel_queue_free(struct oriel_queue *q);
 
 /* ---------------------------------------------------------- attributes */
 

@@ -57,12 +57,35 @@ void client_size_seen(struct client_inode *ino, uint64_t size, uint64_t version)
 	pthread_mutex_unlock(&ino->attr_lock);
 }
 
+void client_size_grown(struct client_inode *ino, uint64_t size, uint64_t version)
+{
+	pthread_mutex_lock(&ino->attr_lock);
+	ino->attr_version = version_next(ino->s);
+	ino->attr_until_ns = 0;
+	if (ino->cut_version <= version &&
+	    atomic_load_explicit(&ino->size, memory_order_relaxed) < size)
+		atomic_store_explicit(&ino->size, size, memory_order_release);
+	pthread_mutex_unlock(&ino->attr_lock);
+}
+
+/* We have cut it to @size, or made it as long, and whatever else was said of its
+ * size is void. Too short is always safe: the daemon is asked about the rest. */
+static void size_cut(struct client_inode *ino, uint64_t size)
+{
+	pthread_mutex_lock(&ino->attr_lock);
+	ino->cut_version = version_next(ino->s);
+	if (atomic_load_explicit(&ino->size, memory_order_relaxed) > size)
+		atomic_store_explicit(&ino->size, size, memory_order_release);
+	pthread_mutex_unlock(&ino->attr_lock);
+}
+
 void client_size_set(struct client_inode *ino, uint64_t size)
 {
 	uint64_t old;
 
 	pthread_mutex_lock(&ino->attr_lock);
 	ino->attr_version = version_next(ino->s);
+	ino->cut_version = ino->attr_version;
 	ino->attr_until_ns = 0;
 	old = atomic_exchange_explicit(&ino->size, size, memory_order_acq_rel);
 	pthread_mutex_unlock(&ino->attr_lock);
@@ -228,6 +251,8 @@ int client_do_setattr(struct client_inode *ino, struct fuse_setattr_in *in,
 		client_attr_invalidate(ino);
 		return err;
 	}
+	if (in->valid & FATTR_SIZE)
+		size_cut(ino, in->size);
 	version = change_done(ino, version);
 	return take_attr_out(ino, &out, version, ret);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Requests and their answers.
+ * Requests and their answers: slots, encoding, checking. How answers are waited
+ * for is in wait.c, requests that no thread waits for are in post.c; the theory
+ * of all three is here.
  *
  * THE LIFE OF A REQUEST. client_call() takes a slot (a piece of the arena),
  * encodes the request into it, offers it to the ring and waits. There is no
@@ -21,6 +23,13 @@
  * Whoever leaves without an answer, and may have been invited to lead, sees to
  * it that somebody else does.
  *
+ * A request without an owner (client_post()) is taken in by whoever reaps it:
+ * checked, copied out, its slot given on to the next that waits for one, and its
+ * done() called. Somebody must reap, but nobody need do it at once: who wants
+ * such answers waits on a bell, a slot that never is in the ring and is made
+ * done when there are enough. So the invariant covers bells as it does slots.
+ * Such requests leave some slots to those that are waited for.
+ *
  * WAITING. The leader polls the used ring for session->spin_ns, which grows
  * while answers arrive in that time and shrinks while they do not; then it asks
  * for a call notification and sleeps in poll(2) on the queue's eventfd, the
@@ -32,13 +41,11 @@
  * checked. A slot whose owner gave up is not reused before its answer came: the
  * device may still write into it.
  */
-#include "client/client.h"
+#include "client/call.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/atomic.h"
@@ -46,18 +53,8 @@
 #include "base/futex.h"
 #include "base/log.h"
 
-/*
- * The least polling. It must outlast a daemon on the same processor, which runs
- * when we yield: two threads that are both runnable get spread over processors
- * by the scheduler, two that wake each other in turn do not.
- */
-#define SPIN_MIN_NS (20 * NS_PER_US)
-#define SPIN_CHECK_MASK 31u
-/* A header and the longest fixed result but one. */
-#define ANSWER_PREFETCH_BYTES (3 * ORIEL_CACHE_LINE)
-/* Longest sleep before a leader looks at the socket and deadline again. */
-#define SLEEP_SLICE_MS 500
-/* The same for one who waits for a slot held by an answer that came too late. */
+/* How long one who waits for a slot held by an answer that came too late waits
+ * before it looks. */
 #define ABANDONED_SLICE_NS (5 * NS_PER_MS)
 
 static uint64_t slot_gpa(const struct oriel_session *s, const void *p)
@@ -68,10 +65,11 @@ static uint64_t slot_gpa(const struct oriel_session *s, const void *p)
 
 /* ---------------------------------------------------------- set-up, end */
 
-static void slot_init(struct client_slot *slot)
+void client_slot_init(struct client_slot *slot)
 {
 	atomic_init(&slot->state, SLOT_DONE);
 	slot->abandoned = false;
+	slot->async = NULL;
 	list_init(&slot->node);
 }
 
@@ -84,6 +82,7 @@ int client_calls_init(struct oriel_session *s)
 
 	list_init(&s->free_slots);
 	list_init(&s->followers);
+	list_init(&s->posts_wait);
 	s->next_unique = 2;
 	s->rq = vhost_frontend_queue(s->fe, CLIENT_QUEUE_REQUEST);
 	/* nobody sleeps on FORGETs: they are reaped with the next one */
@@ -95,7 +94,7 @@ int client_calls_init(struct oriel_session *s)
 	for (unsigned i = 0; i < CLIENT_FORGET_SLOTS; i++) {
 		if (left < CLIENT_SLOT_IN_BYTES)
 			return -EINVAL;
-		slot_init(&s->forget_slots[i]);
+		client_slot_init(&s->forget_slots[i]);
 		s->forget_slots[i].in = p;
 		p += CLIENT_SLOT_IN_BYTES;
 		left -= CLIENT_SLOT_IN_BYTES;
@@ -113,13 +112,14 @@ int client_calls_init(struct oriel_session *s)
 	if (!s->slots)
 		return -ENOMEM;
 	for (unsigned i = 0; i < s->n_slots; i++) {
-		slot_init(&s->slots[i]);
+		client_slot_init(&s->slots[i]);
 		s->slots[i].in = p;
 		s->slots[i].out = p + CLIENT_SLOT_IN_BYTES;
 		s->slots[i].data = p + fixed;
 		p += fixed + s->slot_data_bytes;
 		list_add_tail(&s->free_slots, &s->slots[i].node);
 	}
+	s->max_posts = s->n_slots - min_u64(CLIENT_SLOTS_KEPT, s->n_slots / 2);
 	return 0;
 }
 
@@ -139,9 +139,10 @@ static void deadline_to_timespec(uint64_t deadline_ns, struct timespec *ts)
 	ts->tv_nsec = (long)(deadline_ns % NS_PER_S);
 }
 
-static void slot_free_locked(struct oriel_session *s, struct client_slot *slot)
+void client_slot_free_locked(struct oriel_session *s, struct client_slot *slot)
 {
 	slot->abandoned = false;
+	slot->async = NULL;
 	/* the most recently used first: its memory is warm */
 	list_add_head(&s->free_slots, &slot->node);
 	pthread_cond_signal(&s->slot_freed);
@@ -149,40 +150,46 @@ static void slot_free_locked(struct oriel_session *s, struct client_slot *slot)
 
 static void slot_put(struct oriel_session *s, struct client_slot *slot)
 {
+	bool pump;
+
 	pthread_mutex_lock(&s->submit_lock);
-	slot_free_locked(s, slot);
+	client_slot_free_locked(s, slot);
+	pump = !list_is_empty(&s->posts_wait);
 	pthread_mutex_unlock(&s->submit_lock);
+	if (pump)
+		client_posts_pump(s);
 }
 
-/* The answer is there, or there will be none (@err). Leader only. */
-static void slot_complete(struct oriel_session *s, struct client_slot *slot,
+void client_slot_complete(struct oriel_session *s, struct client_slot *slot,
 			  uint32_t used_len, int err)
 {
-	uint32_t old;
+	uint32_t old = SLOT_PENDING;
+	struct client_async *a;
+	bool abandoned;
 
 	atomic_fetch_add_explicit(&s->n_answers, 1, memory_order_relaxed);
 	pthread_mutex_lock(&s->submit_lock);
-	if (slot->abandoned) {
-		s->n_abandoned--;
-		slot_free_locked(s, slot);
-		pthread_mutex_unlock(&s->submit_lock);
-		return;
-	}
 	slot->used_len = used_len;
 	slot->err = err;
-	/* pairs with the acquire load in slot_is_done() */
-	old = atomic_exchange_explicit(&slot->state, SLOT_DONE,
-				       memory_order_acq_rel);
+	abandoned = slot->abandoned;
+	if (abandoned) {
+		s->n_abandoned--;
+		client_slot_free_locked(s, slot);
+	}
+	a = slot->async;
+	slot->async = NULL;
+	if (a)
+		a->posted = false;
+	if (!a && !abandoned)
+		/* under the lock: wait_or_abandon() decides under it, too */
+		old = client_slot_mark(slot);
 	pthread_mutex_unlock(&s->submit_lock);
-	if (old == SLOT_SLEEPING)
+	if (a)
+		client_post_answer(s, slot, a);
+	else if (abandoned)
+		client_posts_pump(s);
+	else if (old == SLOT_SLEEPING)
 		futex_wake(&slot->state, 1);
-}
-
-static bool slot_is_done(const struct client_slot *slot)
-{
-	/* pairs with the exchange in slot_complete() */
-	return atomic_load_explicit(&slot->state, memory_order_acquire) ==
-	       SLOT_DONE;
 }
 
 /* -------------------------------------------------------------- the end */
@@ -204,289 +211,7 @@ void client_die(struct oriel_session *s, int err)
 	pthread_mutex_unlock(&s->submit_lock);
 }
 
-/* With the right to reap, after client_die(): answer everything in flight. */
-static void give_up_all(struct oriel_session *s)
-{
-	struct client_slot *slot;
-
-	pthread_mutex_lock(&s->submit_lock);
-	while ((slot = ring_driver_detach(s->rq))) {
-		pthread_mutex_unlock(&s->submit_lock);
-		slot_complete(s, slot, 0, client_is_dead(s));
-		pthread_mutex_lock(&s->submit_lock);
-	}
-	pthread_mutex_unlock(&s->submit_lock);
-}
-
-/* -------------------------------------------------------------- reaping */
-
-static bool lead_try(struct oriel_session *s)
-{
-	bool expected = false;
-
-	/* seq_cst: follow() has stored SLEEPING before, and lead_leave() looks
-	 * for that after its own store */
-	return !atomic_load_explicit(&s->reaping, memory_order_seq_cst) &&
-	       atomic_compare_exchange_strong_explicit(&s->reaping, &expected,
-						       true,
-						       memory_order_seq_cst,
-						       memory_order_relaxed);
-}
-
-/* Give up the right to reap, then make sure that a follower takes it. */
-static void lead_leave(struct oriel_session *s)
-{
-	struct list *node;
-	struct client_slot *slot;
-	uint32_t old;
-
-	/* pairs with the exchange in lead_try() */
-	atomic_store_explicit(&s->reaping, false, memory_order_seq_cst);
-	pthread_mutex_lock(&s->wait_lock);
-	list_for_each(node, &s->followers) {
-		slot = list_entry(node, struct client_slot, node);
-		old = SLOT_SLEEPING;
-		if (atomic_compare_exchange_strong(&slot->state, &old,
-						   SLOT_LEAD)) {
-			futex_wake(&slot->state, 1);
-			break;
-		}
-		if (old == SLOT_PENDING || old == SLOT_LEAD)
-			break; /* awake, and will try before it sleeps */
-	}
-	pthread_mutex_unlock(&s->wait_lock);
-}
-
-/* Take all answers that are there. Leader only. */
-static int reap(struct oriel_session *s)
-{
-	uint32_t used_len;
-	void *token;
-	int r;
-
-	while ((r = ring_driver_poll(s->rq, &token, &used_len)) > 0)
-		slot_complete(s, token, used_len, 0);
-	return r;
-}
-
-static void spin_adapt(struct oriel_session *s, bool slept)
-{
-	uint64_t max = (uint64_t)s->opts.poll_us * NS_PER_US;
-	uint64_t now = atomic_load_explicit(&s->spin_ns, memory_order_relaxed);
-	uint64_t next;
-
-	/* relaxed: a hint, any value between the bounds is right */
-	if (slept)
-		next = max_u64(now / 2, min_u64(SPIN_MIN_NS, max));
-	else
-		next = min_u64(now * 2, max);
-	if (next != now)
-		atomic_store_explicit(&s->spin_ns, next, memory_order_relaxed);
-}
-
-/* Sleep until something happens or @deadline_ns. Leader only. */
-static int lead_sleep(struct oriel_session *s, uint64_t deadline_ns)
-{
-	struct pollfd p[3] = {
-		{ .fd = vhost_frontend_call_fd(s->fe, CLIENT_QUEUE_REQUEST),
-		  .events = POLLIN },
-		{ .fd = vhost_frontend_sock_fd(s->fe), .events = POLLIN },
-		{ .fd = vhost_frontend_channel_fd(s->fe), .events = POLLIN },
-	};
-	uint64_t now = clock_now_ns();
-	int timeout_ms = SLEEP_SLICE_MS;
-	int err = 0;
-
-	if (now >= deadline_ns)
-		return -ETIMEDOUT;
-	if (deadline_ns - now < SLEEP_SLICE_MS * NS_PER_MS)
-		timeout_ms = (int)((deadline_ns - now) / NS_PER_MS) + 1;
-	ring_driver_want_call(s->rq, true);
-	if (!ring_driver_has_used(s->rq)) {
-		atomic_fetch_add_explicit(&s->n_sleeps, 1,
-					  memory_order_relaxed);
-		if (poll(p, ARRAY_LEN(p), timeout_ms) > 0) {
-			if (p[0].revents)
-				vhost_frontend_ack_call(s->fe,
-							CLIENT_QUEUE_REQUEST);
-			if (p[1].revents || p[2].revents)
-				err = vhost_frontend_service(s->fe);
-		}
-	}
-	ring_driver_want_call(s->rq, false);
-	return err;
-}
-
-/* Something has come, most likely for us: have its first lines travel here
- * while we look for whom it is. A hint; nothing is read. */
-static void prefetch_answer(const struct client_slot *slot)
-{
-	for (size_t i = 0; i < ANSWER_PREFETCH_BYTES; i += ORIEL_CACHE_LINE)
-		__builtin_prefetch(slot->out + i);
-}
-
-/* Reap until @slot is answered. Has the right to reap. 0, -ETIMEDOUT, or the
- * session's end. */
-static int lead(struct oriel_session *s, const struct client_slot *slot,
-		uint64_t deadline_ns)
-{
-	struct spin_wait w;
-	bool slept = false;
-	int err;
-
-	spin_begin(&w, &s->habit,
-		   atomic_load_explicit(&s->spin_ns, memory_order_relaxed));
-	for (unsigned i = 1;; i++) {
-		err = client_is_dead(s);
-		if (ring_driver_has_used(s->rq))
-			prefetch_answer(slot);
-		if (!err)
-			err = reap(s);
-		if (err)
-			return err;
-		if (slot_is_done(slot)) {
-			spin_end(&w);
-			spin_adapt(s, slept);
-			return 0;
-		}
-		/* acquire: pairs with the increment in client_call() */
-		if (atomic_load_explicit(&s->maps_pending,
-					 memory_order_acquire) &&
-		    !(i & 7)) {
-			err = vhost_frontend_service(s->fe);
-			if (err)
-				return err;
-		}
-		if (spin_step(&w))
-			continue;
-		slept = true;
-		err = lead_sleep(s, deadline_ns);
-		if (err)
-			return err;
-	}
-}
-
-/*
- * Wait for somebody else to reap @slot's answer; returns when it is there, or
- * when this thread has the right to reap (*@ret_lead).
- */
-static int follow(struct oriel_session *s, struct client_slot *slot,
-		  uint64_t deadline_ns, bool *ret_lead)
-{
-	uint64_t now = clock_now_ns();
-	uint64_t spin_until = now + atomic_load_explicit(&s->spin_ns,
-							 memory_order_relaxed);
-	uint32_t expected;
-	int err = 0;
-
-	*ret_lead = false;
-	while (now < spin_until) {
-		for (unsigned i = 0; i < SPIN_CHECK_MASK; i++) {
-			if (slot_is_done(slot))
-				return 0;
-			cpu_relax();
-		}
-		if (lead_try(s)) {
-			*ret_lead = true;
-			return 0;
-		}
-		now = clock_now_ns();
-	}
-	pthread_mutex_lock(&s->wait_lock);
-	list_add_tail(&s->followers, &slot->node);
-	pthread_mutex_unlock(&s->wait_lock);
-	expected = SLOT_PENDING;
-	/* asleep before the last try to lead: see INVARIANT */
-	if (atomic_compare_exchange_strong(&slot->state, &expected,
-					   SLOT_SLEEPING)) {
-		if (lead_try(s))
-			*ret_lead = true;
-		else if (now >= deadline_ns)
-			err = -ETIMEDOUT;
-		else
-			futex_wait(&slot->state, SLOT_SLEEPING,
-				   min_u64(deadline_ns - now,
-					   SLEEP_SLICE_MS * NS_PER_MS));
-		/* awake again: not asleep, not invited, unless answered */
-		expected = SLOT_SLEEPING;
-		atomic_compare_exchange_strong(&slot->state, &expected,
-					       SLOT_PENDING);
-		expected = SLOT_LEAD;
-		atomic_compare_exchange_strong(&slot->state, &expected,
-					       SLOT_PENDING);
-	}
-	pthread_mutex_lock(&s->wait_lock);
-	list_del(&slot->node);
-	pthread_mutex_unlock(&s->wait_lock);
-	return err;
-}
-
-/* As the leader: reap, and on the session's end answer everybody. */
-static int wait_as_leader(struct oriel_session *s, struct client_slot *slot,
-			  uint64_t deadline_ns)
-{
-	int err = lead(s, slot, deadline_ns);
-
-	if (err && err != -ETIMEDOUT) {
-		client_die(s, err);
-		give_up_all(s);
-		err = 0;
-	}
-	lead_leave(s);
-	return err;
-}
-
-/* Until @slot is done: 0. -ETIMEDOUT: the slot is no longer the caller's. */
-static int slot_wait(struct oriel_session *s, struct client_slot *slot,
-		     uint64_t deadline_ns)
-{
-	bool lead_now = lead_try(s);
-	int err = 0;
-
-	while (!slot_is_done(slot) && !err) {
-		if (lead_now) {
-			err = wait_as_leader(s, slot, deadline_ns);
-			lead_now = false;
-		} else {
-			err = follow(s, slot, deadline_ns, &lead_now);
-		}
-	}
-	if (lead_now)
-		lead_leave(s);
-	if (!err)
-		return 0;
-	/* a leader that left may have counted on this thread */
-	if (lead_try(s))
-		lead_leave(s);
-	pthread_mutex_lock(&s->submit_lock);
-	if (slot_is_done(slot)) {
-		err = 0;
-	} else {
-		slot->abandoned = true;
-		s->n_abandoned++;
-		/* who waits for a slot must look for its answer from now on */
-		pthread_cond_broadcast(&s->slot_freed);
-	}
-	pthread_mutex_unlock(&s->submit_lock);
-	return err;
-}
-
-/* Take what is there if nobody else does. */
-static void reap_for_nobody(struct oriel_session *s)
-{
-	int err;
-
-	if (!lead_try(s))
-		return;
-	err = client_is_dead(s);
-	if (!err)
-		err = reap(s);
-	if (err) {
-		client_die(s, err);
-		give_up_all(s);
-	}
-	lead_leave(s);
-}
+/* --------------------------------------------------------- taking a slot */
 
 /* Wait for a slot to be freed, at most until @deadline_ns. */
 static int slot_wait_free_locked(struct oriel_session *s, uint64_t deadline_ns)
@@ -500,7 +225,7 @@ static int slot_wait_free_locked(struct oriel_session *s, uint64_t deadline_ns)
 	/* answers to those who gave up are nobody's: look for them */
 	if (s->n_abandoned) {
 		pthread_mutex_unlock(&s->submit_lock);
-		reap_for_nobody(s);
+		client_reap_once(s, false);
 		pthread_mutex_lock(&s->submit_lock);
 		until_ns = min_u64(deadline_ns, now + ABANDONED_SLICE_NS);
 	}
@@ -511,11 +236,25 @@ static int slot_wait_free_locked(struct oriel_session *s, uint64_t deadline_ns)
 	return 0;
 }
 
+/* NULL: all are in use. */
+struct client_slot *client_slot_take_locked(struct oriel_session *s)
+{
+	struct list *node = list_pop_head(&s->free_slots);
+	struct client_slot *slot;
+
+	if (!node)
+		return NULL;
+	slot = list_entry(node, struct client_slot, node);
+	slot->unique = s->next_unique;
+	s->next_unique += 2; /* the low bit is INTERRUPT's */
+	return slot;
+}
+
 /* Waits for a free slot. Blocks until @deadline_ns. */
 static int slot_take(struct oriel_session *s, uint64_t deadline_ns,
 		     struct client_slot **ret)
 {
-	struct list *node;
+	struct client_slot *slot;
 	int err = 0;
 
 	pthread_mutex_lock(&s->submit_lock);
@@ -523,11 +262,9 @@ static int slot_take(struct oriel_session *s, uint64_t deadline_ns,
 		err = client_is_dead(s);
 		if (err)
 			break;
-		node = list_pop_head(&s->free_slots);
-		if (node) {
-			*ret = list_entry(node, struct client_slot, node);
-			(*ret)->unique = s->next_unique;
-			s->next_unique += 2; /* the low bit is INTERRUPT's */
+		slot = client_slot_take_locked(s);
+		if (slot) {
+			*ret = slot;
 			break;
 		}
 		err = slot_wait_free_locked(s, deadline_ns);
@@ -614,8 +351,8 @@ static int encode(struct oriel_session *s, struct client_slot *slot,
 	return 0;
 }
 
-static int submit(struct oriel_session *s, struct client_slot *slot,
-		  const struct client_call *c)
+int client_slot_submit(struct oriel_session *s, struct client_slot *slot,
+		       const struct client_call *c)
 {
 	struct ring_seg segs[4];
 	unsigned n_out = 1, n_in = 1;
@@ -646,17 +383,22 @@ static int submit(struct oriel_session *s, struct client_slot *slot,
 	err = client_is_dead(s);
 	if (!err)
 		err = ring_driver_add(s->rq, segs, n_out, n_in, slot);
-	if (!err)
+	if (!err) {
+		unsigned n = ring_driver_in_flight(s->rq);
+
 		kick = ring_driver_needs_kick(s->rq);
+		s->max_in_flight = n > s->max_in_flight ? n : s->max_in_flight;
+		if (slot->async)
+			slot->async->sending = false;
+	}
 	pthread_mutex_unlock(&s->submit_lock);
 	if (kick)
 		vhost_frontend_kick(s->fe, CLIENT_QUEUE_REQUEST);
 	return err;
 }
 
-/* Check the answer and copy it out. */
-static int decode(struct oriel_session *s, const struct client_slot *slot,
-		  struct client_call *c)
+int client_slot_decode(struct oriel_session *s, const struct client_slot *slot,
+		       struct client_call *c)
 {
 	size_t out_min = c->out_min ? c->out_min : c->out_len;
 	struct fuse_out_header oh;
@@ -710,6 +452,29 @@ bool client_is_nosys(struct oriel_session *s, uint32_t opcode)
 	 BIT(FUSE_UNLINK) | BIT(FUSE_RMDIR) | BIT(FUSE_RENAME) |            \
 	 BIT(FUSE_RENAME2) | BIT(FUSE_LINK) | BIT(FUSE_CREATE))
 
+/*
+ * Until @slot is answered: 0. -ETIMEDOUT: the slot is no longer the caller's.
+ */
+static int wait_or_abandon(struct oriel_session *s, struct client_slot *slot,
+			   uint64_t deadline_ns)
+{
+	int err = client_slot_wait(s, slot, deadline_ns);
+
+	if (!err)
+		return 0;
+	pthread_mutex_lock(&s->submit_lock);
+	if (client_slot_is_done(slot)) {
+		err = 0;
+	} else {
+		slot->abandoned = true;
+		s->n_abandoned++;
+		/* who waits for a slot must look for its answer from now on */
+		pthread_cond_broadcast(&s->slot_freed);
+	}
+	pthread_mutex_unlock(&s->submit_lock);
+	return err;
+}
+
 int client_call(struct oriel_session *s, struct client_call *c)
 {
 	uint32_t timeout_ms = c->timeout_ms ? c->timeout_ms :
@@ -732,13 +497,13 @@ int client_call(struct oriel_session *s, struct client_call *c)
 	if (c->maps)
 		atomic_fetch_add_explicit(&s->maps_pending, 1,
 					  memory_order_acq_rel);
-	err = submit(s, slot, c);
+	err = client_slot_submit(s, slot, c);
 	if (!err) {
 		atomic_fetch_add_explicit(&s->n_requests, 1,
 					  memory_order_relaxed);
-		err = slot_wait(s, slot, deadline_ns);
+		err = wait_or_abandon(s, slot, deadline_ns);
 		if (!err)
-			err = decode(s, slot, c);
+			err = client_slot_decode(s, slot, c);
 		else
 			slot = NULL; /* abandoned */
 	} else if (err == -EPROTO) {

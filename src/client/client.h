@@ -5,6 +5,8 @@
  * LOCKS, in the order in which they are taken (a thread holding one takes only
  * those below it):
  *
+ *   queue->lock      mutex: of one queue (queue.h); above submit_lock, nothing
+ *                    is sent with it
  *   inode->lock      rwlock: size-changing and overwriting I/O exclusive;
  *                    held across messages
  *   (locks of src/dax)
@@ -44,6 +46,8 @@
 
 #define CLIENT_SLOT_IN_BYTES 4096u  /* header, fixed arguments, names */
 #define CLIENT_SLOT_OUT_BYTES 4096u /* header, fixed results */
+/* Most slots that client_post() leaves alone. */
+#define CLIENT_SLOTS_KEPT 8u
 #define CLIENT_FORGET_SLOTS 16u
 #define CLIENT_FORGET_BATCH 128u
 #define CLIENT_MAX_IOV 1024
@@ -64,6 +68,8 @@ struct client_slot {
 	uint32_t used_len;      /* what the device says it wrote */
 	uint64_t unique;
 	bool abandoned;         /* its owner timed out; guarded by submit_lock */
+	struct client_async *async; /* who takes the answer; NULL: the owner;
+				       guarded by submit_lock */
 	unsigned char *in;      /* CLIENT_SLOT_IN_BYTES */
 	unsigned char *out;     /* CLIENT_SLOT_OUT_BYTES */
 	unsigned char *data;    /* session->slot_data_bytes */
@@ -156,6 +162,7 @@ struct client_inode {
 	struct fuse_attr attr;   /* guarded by attr_lock */
 	uint64_t attr_until_ns;  /* guarded by attr_lock; 0: not valid */
 	uint64_t attr_version;   /* guarded by attr_lock */
+	uint64_t cut_version;    /* guarded by attr_lock: of our last truncation */
 
 	struct dax_inode dax;
 
@@ -206,6 +213,10 @@ void client_size_raise(struct client_inode *ino, uint64_t size);
  * was a local change since. */
 void client_size_seen(struct client_inode *ino, uint64_t size,
 		      uint64_t version);
+/* A write of ours, sent at @version without the inode's lock, ended at @size:
+ * the size is at least that, unless we have truncated it since. */
+void client_size_grown(struct client_inode *ino, uint64_t size,
+		       uint64_t version);
 /* The size is @size now (truncation). */
 void client_size_set(struct client_inode *ino, uint64_t size);
 /* The size was @size after a change of ours, which was begun at @version. False:
@@ -386,6 +397,7 @@ struct oriel_session {
 	struct list files;
 	size_t n_files;
 	struct list pins; /* oriel_mapping.node */
+	struct list queues; /* oriel_queue.node */
 	struct client_inode *root;
 	_Atomic uint64_t version;
 
@@ -407,11 +419,17 @@ struct oriel_session {
 	size_t slot_data_bytes;
 	struct list free_slots;
 	unsigned n_abandoned; /* slots whose owner timed out */
+	unsigned n_posts;     /* slots that client_post() uses, or has used and
+				 whose answers are late */
+	unsigned max_posts;   /* constant */
+	struct list posts_wait; /* client_async.node: for a slot */
+	unsigned max_in_flight;
 	uint64_t next_unique;
 	struct ring_driver *rq;
 
 	/* waiting: see call.c */
 	_Atomic bool reaping;
+	_Atomic bool lead_asleep; /* the leader sleeps, or is about to */
 	pthread_mutex_t wait_lock;
 	struct list followers;
 	_Atomic unsigned maps_pending;
@@ -483,6 +501,9 @@ ORIEL_MUST_CHECK ssize_t client_msg_write(struct oriel_file *f,
 /* The same, which may need no message. */
 ORIEL_MUST_CHECK ssize_t client_extend(struct oriel_file *f,
 				       const struct client_write *w);
+
+/* End what oriel_queue_free() was not called for. */
+void client_queues_done(struct oriel_session *s);
 
 /* Watches end, and their thread; for oriel_disconnect(). */
 void client_watches_init(struct oriel_session *s);

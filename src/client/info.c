@@ -24,6 +24,10 @@ static void fill_counters(struct oriel_session *s, struct oriel_info *i)
 	i->inodes = s->n_inodes;
 	i->open_files = s->n_files;
 	pthread_mutex_unlock(&s->table_lock);
+	pthread_mutex_lock(&s->submit_lock);
+	i->in_flight = ring_driver_in_flight(s->rq);
+	i->max_in_flight = s->max_in_flight;
+	pthread_mutex_unlock(&s->submit_lock);
 }
 
 static void fill_window(struct oriel_session *s, struct oriel_info *i)

@@ -26,25 +26,12 @@
  * which reports the true error.
  */
 #include "client/append.h"
-#include "client/client.h"
+#include "client/io.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define IO_NOWAIT DAX_NOWAIT
-
-/* One read or write under way: the caller's buffers and how far it got. */
-struct io {
-	struct oriel_file *f;
-	const struct iovec *iov;
-	unsigned n_iov;
-	size_t len;  /* of all buffers */
-	size_t done;
-	uint64_t pos; /* of the first byte */
-	unsigned flags;
-};
 
 /* The piece of the caller's buffers that begins at io->done. */
 static void *io_piece(const struct io *io, size_t *ret_len)
@@ -136,10 +123,16 @@ static int read_message(struct io *io, size_t len)
 	size_t want = len;
 	uint64_t pos = io->pos + io->done;
 	uint64_t version = client_version(f->s);
-	ssize_t n = read_held(io, &want);
+	ssize_t n = -ENOENT;
 
+	if (!(io->flags & IO_NOWAIT))
+		n = read_held(io, &want);
 	if (n < 0) {
 		want = (size_t)min_u64(len, f->s->max_read);
+		if (io->flags & IO_DEFER) {
+			io->msg_len = want;
+			return -EINPROGRESS;
+		}
 		n = client_msg_read(f, io->iov, io->n_iov, io->done, want, pos);
 	}
 	if (n < 0)
@@ -199,12 +192,12 @@ static int read_step(struct io *io)
 	}
 message:
 	/* where the end is now takes a round trip */
-	if (io->flags & IO_NOWAIT)
+	if ((io->flags & (IO_NOWAIT | IO_DEFER)) == IO_NOWAIT)
 		return -EAGAIN;
 	return read_message(io, io->len - io->done);
 }
 
-static ssize_t do_read(struct io *io)
+ssize_t client_io_read(struct io *io)
 {
 	int r;
 
@@ -388,7 +381,7 @@ static int sync_written(struct oriel_file *f)
 					       oriel_fdatasync(f);
 }
 
-static ssize_t do_write(struct io *io)
+ssize_t client_io_write(struct io *io)
 {
 	struct client_inode *ino = io->f->ino;
 	ssize_t n;
@@ -428,8 +421,7 @@ static ssize_t do_write(struct io *io)
 
 /* ------------------------------------------------------------ the calls */
 
-/* Fill @io; the sum of lengths and the last offset must be representable. */
-static int io_init(struct io *io, struct oriel_file *f, const struct iovec *iov,
+int client_io_init(struct io *io, struct oriel_file *f, const struct iovec *iov,
 		   int n_iov, off_t off)
 {
 	if (n_iov < 0 || n_iov > CLIENT_MAX_IOV || off < 0)
@@ -441,6 +433,7 @@ static int io_init(struct io *io, struct oriel_file *f, const struct iovec *iov,
 	io->done = 0;
 	io->pos = (uint64_t)off;
 	io->flags = 0;
+	io->msg_len = 0;
 	for (int i = 0; i < n_iov; i++) {
 		if (iov[i].iov_len > (uint64_t)INT64_MAX - io->len)
 			return -EINVAL;
@@ -461,26 +454,26 @@ static ssize_t readv_flags(struct oriel_file *f, const struct iovec *iov,
 			   int n_iov, off_t off, unsigned flags)
 {
 	struct io io;
-	ssize_t n = io_init(&io, f, iov, n_iov, off);
+	ssize_t n = client_io_init(&io, f, iov, n_iov, off);
 
 	if (n)
 		return client_fail((int)n, "read %s: bad count or offset %lld",
 				   f->path, (long long)off);
 	io.flags = flags;
-	return report(&io, "read", do_read(&io));
+	return report(&io, "read", client_io_read(&io));
 }
 
 static ssize_t writev_flags(struct oriel_file *f, const struct iovec *iov,
 			    int n_iov, off_t off, unsigned flags)
 {
 	struct io io;
-	ssize_t n = io_init(&io, f, iov, n_iov, off);
+	ssize_t n = client_io_init(&io, f, iov, n_iov, off);
 
 	if (n)
 		return client_fail((int)n, "write %s: bad count or offset %lld",
 				   f->path, (long long)off);
 	io.flags = flags;
-	return report(&io, "write", do_write(&io));
+	return report(&io, "write", client_io_write(&io));
 }
 
 static __attribute__((noinline)) ssize_t
@@ -503,7 +496,7 @@ write_one(struct oriel_file *f, const void *buf, size_t len, off_t off,
 
 /*
  * The common read, without setting anything up for others: all of it below the
- * size as known, and mapped. Whatever is not so, errors too, is for do_read().
+ * size as known, and mapped. Whatever is not so, errors too, is for client_io_read().
  */
 static inline bool read_hits(struct oriel_file *f, void *buf, size_t len,
 			     off_t off)
@@ -527,7 +520,7 @@ ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len, off_t off)
 
 /*
  * The same for overwrites; whoever has to wait for the lock, append, sync, or
- * drop privileges first, is for do_write().
+ * drop privileges first, is for client_io_write().
  */
 static inline bool write_hits(struct oriel_file *f, const void *buf, size_t len,
 			      off_t off)

@@ -11,7 +11,8 @@
 #define DEFAULT_RANGE MIB(2)
 #define MIN_RANGE KIB(64)
 #define MAX_RANGE GIB(1)
-#define DEFAULT_ARENA (uint32_t)MIB(66)
+/* 64 slots for queues, some more for other calls, and FORGETs. */
+#define DEFAULT_ARENA (uint32_t)MIB(74)
 #define MIN_ARENA (uint32_t)MIB(1)
 /* Nothing else is looked at while polling: not the time-out, not the socket. */
 #define MAX_POLL_US 10000u

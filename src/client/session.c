@@ -60,6 +60,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	client_watches_init(s);
 	client_held_init(s);
 	list_init(&s->pins);
+	list_init(&s->queues);
 	list_init(&s->lru);
 	*ret = s;
 	return 0;
@@ -492,6 +493,7 @@ void oriel_disconnect(struct oriel_session *s)
 		return;
 	/* bounds all that follows: a daemon that hangs does not hold us */
 	atomic_store(&s->goodbye_ns, clock_now_ns() + GOODBYE_MS * NS_PER_MS);
+	client_queues_done(s);
 	client_unmap_all(s);
 	client_watches_done(s);
 	while (!list_is_empty(&s->files)) {

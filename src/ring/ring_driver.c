@@ -318,6 +318,15 @@ int ring_driver_add(struct ring_driver *d, const struct ring_seg *segs,
 	return 0;
 }
 
+unsigned ring_driver_in_flight(const struct ring_driver *d)
+{
+	/* relaxed: the reaper may be at it */
+	return (uint16_t)(atomic_load_explicit(&d->offered,
+					       memory_order_relaxed) -
+			  atomic_load_explicit(&d->last_used,
+					       memory_order_relaxed));
+}
+
 bool ring_driver_needs_kick(struct ring_driver *d)
 {
 	uint16_t old = d->kicked_idx;

@@ -50,6 +50,9 @@ void ring_driver_free(struct ring_driver *d); /* NULL is fine */
 /* Number of chains that can be in flight at once. */
 unsigned ring_driver_capacity(const struct ring_driver *d);
 
+/* Chains offered and not yet polled; the submitter's to ask. */
+unsigned ring_driver_in_flight(const struct ring_driver *d);
+
 /*
  * Put a chain of @n_out readable and then @n_in writable segments into the
  * ring (n_out + n_in in 1..RING_DRIVER_MAX_SEGS, each length > 0) and publish
