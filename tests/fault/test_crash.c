@@ -34,6 +34,11 @@
 #define SYNC_AT 8u
 #define NEVER_MS 60000u
 #define MAX_POINTS 3000u
+#ifdef SUPPORT_TSAN
+#define STEP 7u /* a run takes a second */
+#else
+#define STEP 1u
+#endif
 
 /* Of the writer, seen here whatever becomes of it. */
 struct progress {
@@ -323,13 +328,13 @@ static bool kill_at(const struct plan *p, const struct daemon *d, unsigned nth,
 static void each_point(const struct plan *p)
 {
 	bool seen[N_RECORDS + 1] = { false };
-	unsigned n_seen = 0, nth = 0;
+	unsigned n_seen = 0, nth = 1;
 	struct daemon d = { .pid = 0 };
 	uint32_t records;
 	bool killed;
 
 	do {
-		must(++nth < MAX_POINTS, "it never ends");
+		must(nth < MAX_POINTS, "it never ends");
 		if (!d.pid)
 			daemon_start(&d, dir, NULL);
 		killed = kill_at(p, &d, nth, &records);
@@ -341,11 +346,12 @@ static void each_point(const struct plan *p)
 			must(daemon_stop(&d), "the daemon ended badly");
 			d.pid = 0;
 		}
+		nth += STEP;
 	} while (killed);
 	must(seen[N_RECORDS], "never all of it");
 	/* from none to all, by sendings or one by one */
-	must(n_seen >= 3, "only %u lengths", n_seen);
-	printf("%s: %u points, %u lengths\n", p->name, nth - 1, n_seen);
+	must(n_seen >= 3 || STEP > 1, "only %u lengths", n_seen);
+	printf("%s: %u points, %u lengths\n", p->name, nth / STEP - 1, n_seen);
 	fflush(stdout);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Answers that are older than what is known already, waits of many threads that
- * end at the same time, and a writer who is not the file's owner.
+ * end at the same time, a writer who is not the file's owner, many who append.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -186,12 +187,134 @@ static void test_not_owner(void **state)
 	}
 }
 
+/* ---------------------------------------------------------------- appends */
+
+#define RECORDS 3000u
+
+/* One record of whoever appends. */
+struct record {
+	uint32_t who;
+	uint32_t seq;
+};
+
+struct appender {
+	struct oriel_session *s; /* NULL: natively */
+	bool gathers;
+	uint32_t who;
+	_Atomic uint32_t done; /* records that were taken */
+};
+
+static void append_record(struct oriel_file *f, int fd, uint32_t who,
+			  uint32_t seq)
+{
+	struct record r = { who, seq };
+	ssize_t n = f ? oriel_pwrite(f, &r, sizeof(r), 0) :
+			write(fd, &r, sizeof(r));
+
+	must(n == sizeof(r), "append: %zd", n);
+}
+
+static void *appender_main(void *arg)
+{
+	struct appender *a = arg;
+	struct oriel_file *f = NULL;
+	int fd = -1;
+
+	if (a->s)
+		must(oriel_open(a->s, "log", O_WRONLY | O_APPEND, 0, &f) == 0,
+		     "open");
+	else
+		fd = open(in_dir(dir, "log"), O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (a->gathers)
+		must(oriel_coalesce(f, 40 * sizeof(struct record), 1) == 0,
+		     "coalesce");
+	for (uint32_t i = 0; i < RECORDS; i++) {
+		append_record(f, fd, a->who, i);
+		atomic_store(&a->done, i + 1);
+	}
+	if (f)
+		must(oriel_close(f) == 0, "close");
+	else
+		close(fd);
+	return NULL;
+}
+
+/* Two sessions, gathering and not, and a program of the host append to one file:
+ * each record is there once, and those of one writer are in order. */
+static void test_many_append(void **state)
+{
+	struct appender a[5] = { { .who = 0 } };
+	uint32_t next[5] = { 0 };
+	pthread_t threads[5];
+	struct record *all;
+	size_t len;
+
+	(void)state;
+	native_write(dir, "log", "", 0);
+	for (uint32_t i = 0; i < 5; i++) {
+		a[i].who = i;
+		a[i].gathers = i < 4 && i % 2;
+		a[i].s = i == 4 ? NULL :
+			 i == 1 || i == 3 ? a[i - 1].s :
+					    test_connect(dir, NULL);
+		must(!pthread_create(&threads[i], NULL, appender_main, &a[i]),
+		     "no thread");
+	}
+	for (uint32_t i = 0; i < 5; i++)
+		pthread_join(threads[i], NULL);
+	all = (struct record *)native_read(dir, "log", &len);
+	assert_int_equal(len, 5 * RECORDS * sizeof(*all));
+	for (size_t i = 0; i < 5 * RECORDS; i++) {
+		assert_true(all[i].who < 5);
+		assert_int_equal(all[i].seq, next[all[i].who]++);
+	}
+	free(all);
+	oriel_disconnect(a[0].s);
+	oriel_disconnect(a[2].s);
+}
+
+/* Whenever a pointer is made, what has been appended so far is there. */
+static void test_pointer_to_appends(void **state)
+{
+	const size_t max = RECORDS * sizeof(struct record);
+	struct appender a = { .gathers = true, .who = 7 };
+	struct record *got = malloc(max);
+	struct oriel_mapping *m;
+	struct oriel_file *f;
+	pthread_t thread;
+	uint32_t done = 0;
+	void *p;
+
+	(void)state;
+	must(got, "no memory");
+	native_write(dir, "log", "", 0);
+	a.s = test_connect(dir, NULL);
+	must(oriel_open(a.s, "log", O_RDONLY, 0, &f) == 0, "open");
+	must(!pthread_create(&thread, NULL, appender_main, &a), "no thread");
+	while (done < RECORDS) {
+		if (oriel_map(f, 0, max, ORIEL_MAP_READ, &m, &p) == -EINVAL)
+			continue; /* it is empty as yet */
+		done = atomic_load(&a.done);
+		assert_int_equal(oriel_copy(got, p, done * sizeof(*got), m),
+				 done * sizeof(*got));
+		for (uint32_t i = 0; i < done; i++)
+			assert_true(got[i].who == 7 && got[i].seq == i);
+		oriel_unmap(m);
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(oriel_close(f), 0);
+	oriel_disconnect(a.s);
+	free(got);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_old_listing),
 		cmocka_unit_test(test_not_owner),
 		cmocka_unit_test(test_rounds),
+		cmocka_unit_test(test_many_append),
+		cmocka_unit_test(test_pointer_to_appends),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
