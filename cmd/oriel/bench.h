@@ -166,6 +166,12 @@ bool bench_is_dead(int err);
 /* On a terminal: @text is done now; NULL wipes the line. */
 void bench_say(struct bench *b, const char *text);
 
+/* From here on bench_guarded() is one. */
+void bench_catch_faults(void);
+/* What @fn returns, or -EIO if it touched what was truncated meanwhile; it must
+ * keep what has to be given back in @ctx. */
+int bench_guarded(int (*fn)(void *ctx, size_t n), void *ctx, size_t n);
+
 /* Measure the wanted cases within about @seconds; @ret has bench_n_cases, of
  * which *@ret_n are filled. Not 0: the session failed, or a signal came. */
 int bench_run_cases(struct bench *b, double seconds, struct bench_result *ret,

@@ -138,15 +138,26 @@ static inline void touch(const void *p)
 
 static inline int borrow_once(struct side *sd)
 {
-	struct oriel_mapping *m;
 	void *p;
 	int err = oriel_map(sd->b->file, random_off(sd, 4096), 4096,
-			    ORIEL_MAP_READ, &m, &p);
+			    ORIEL_MAP_READ, &sd->map, &p);
 
 	if (err)
 		return err;
 	touch(p);
-	oriel_unmap(m);
+	oriel_unmap(sd->map);
+	sd->map = NULL;
+	return 0;
+}
+
+/* What a fault left. */
+static int borrow_end(void *ctx)
+{
+	struct side *sd = ctx;
+
+	if (sd->map)
+		oriel_unmap(sd->map);
+	sd->map = NULL;
 	return 0;
 }
 
@@ -353,7 +364,8 @@ const struct bench_case bench_cases[] = {
 	  { .run = write_oriel }, { .run = write_native },
 	  { bare_write_begin, write_bare, bare_end } },
 	{ "borrow_4k_random", "borrow a pointer", 0, NEEDS_DATA | NEEDS_WINDOW,
-	  false, { 1000, 5000 }, { .run = borrow_oriel },
+	  false, { 1000, 5000 },
+	  { .run = borrow_oriel, .end = borrow_end },
 	  { .run = borrow_native }, { NULL } },
 	{ "first_touch_4k", "first touch of 2 MiB", 4096,
 	  NEEDS_DATA | NEEDS_WINDOW, true, { 20000, 100000 },

@@ -48,6 +48,15 @@ static void look(struct pages *p)
 	fclose(f);
 }
 
+static int touch_all(void *ctx, size_t n)
+{
+	const volatile char *p = ctx;
+
+	for (size_t off = 0; off < n; off += 4096)
+		(void)p[off];
+	return 0;
+}
+
 /* -1: not known. */
 static int huge_percent(struct bench *b)
 {
@@ -57,11 +66,10 @@ static int huge_percent(struct bench *b)
 
 	if (!b->file || oriel_map(b->file, 0, b->size, ORIEL_MAP_READ, &m, &at))
 		return -1;
-	for (uint64_t off = 0; off < b->size; off += 4096)
-		(void)*((const volatile char *)at + off);
 	p.begin = (uintptr_t)at;
 	p.end = p.begin + (uintptr_t)b->size;
-	look(&p);
+	if (!bench_guarded(touch_all, at, b->size))
+		look(&p);
 	oriel_unmap(m);
 	return p.all ? (int)(100 * p.huge / p.all) : -1;
 }

@@ -171,7 +171,9 @@ void bench_print(const struct bench_report *r, const struct bench_verdict *v)
 	if (!r->facts.why_not_read)
 		printf(": a file of %s",
 		       fmt_bytes((double)r->facts.size, size));
-	printf(", %u rounds of %s each\n\n", r->b->me.rounds,
+	printf(", %llu name%s, %u rounds of %s each\n\n",
+	       (unsigned long long)r->b->n_names,
+	       r->b->n_names == 1 ? "" : "s", r->b->me.rounds,
 	       fmt_ns((double)r->b->me.slice_ns, slice));
 	printf("%-*s %9s %9s %10s %8s %8s %7s\n", NAME_COLUMNS, "", "time",
 	       "p99", "rate", "memcpy", "native", "speed");
@@ -251,6 +253,7 @@ static void add_facts(cJSON *obj, const struct bench_report *r)
 	cJSON_AddBoolToObject(obj, "dax", i->dax);
 	json_add_name(obj, "dax_why_not", i->dax_why);
 	json_add_u64(obj, "file_size_bytes", r->facts.size);
+	json_add_u64(obj, "directory_entries", r->b->n_names);
 	json_add_u64(obj, "rounds", r->b->me.rounds);
 	json_add_u64(obj, "slice_ns", r->b->me.slice_ns);
 	json_add_u64(obj, "window_bytes", i->window_bytes);

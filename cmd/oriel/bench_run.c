@@ -8,10 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "conn.h"
 #include "fmt.h"
 
 #define SEED 88172645463325252u
@@ -115,6 +119,60 @@ static bool can_bare(struct bench *b, const struct bench_case *bc,
 	return bc->bare.end(&sd) == 0;
 }
 
+/* ------------------------------------------------------------- pointers */
+
+/* Who borrows a pointer into a file has to live with others truncating it. The
+ * library's handlers pass on to ours what is no fault of theirs. */
+static sigjmp_buf fault_env;
+static volatile sig_atomic_t fault_armed;
+
+static void on_fault(int sig)
+{
+	if (fault_armed) {
+		fault_armed = 0;
+		siglongjmp(fault_env, 1);
+	}
+	signal(sig, SIG_DFL); /* and again, for good */
+}
+
+void bench_catch_faults(void)
+{
+	struct sigaction sa = { .sa_handler = on_fault, .sa_flags = SA_ONSTACK };
+
+	sigemptyset(&sa.sa_mask);
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+/* The mask is not saved, for that is a system call. */
+static int after_fault(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGBUS);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	return -EIO;
+}
+
+int bench_guarded(int (*fn)(void *ctx, size_t n), void *ctx, size_t n)
+{
+	int err;
+
+	if (sigsetjmp(fault_env, 0))
+		return after_fault();
+	fault_armed = 1;
+	err = fn(ctx, n);
+	fault_armed = 0;
+	return err;
+}
+
+static int side_run(void *ctx, size_t n)
+{
+	struct side *sd = ctx;
+
+	return bench_guarded(sd->way->run, ctx, n);
+}
+
 static int side_begin(void *ctx)
 {
 	struct side *sd = ctx;
@@ -127,7 +185,7 @@ static void add_way(struct way *w, const struct bench_way *bw, const char *name,
 		    struct side *sd)
 {
 	sd->way = bw;
-	*w = (struct way){ .name = name, .begin = side_begin, .run = bw->run,
+	*w = (struct way){ .name = name, .begin = side_begin, .run = side_run,
 			   .end = bw->end, .ctx = sd,
 			   .daemon = &sd->b->daemon };
 }
@@ -196,6 +254,17 @@ static void count(struct bench_result *res, const struct oriel_info *before,
 			     before->message_read_bytes;
 }
 
+/* First touches are those of a session that is new. */
+static bool takes_second(struct bench *b)
+{
+	struct oriel_session *s;
+
+	if (conn_again(b->c, b->share, &s))
+		return false;
+	oriel_disconnect(s);
+	return true;
+}
+
 static void run_case(struct bench *b, struct bench_result *res)
 {
 	struct oriel_info before = { .size = sizeof(before) };
@@ -204,6 +273,9 @@ static void run_case(struct bench *b, struct bench_result *res)
 	res->err = oriel_info(b->s, &before);
 	if (!res->err)
 		res->skip = why_not(b, res->bc, &before);
+	if (!res->err && !res->skip && res->bc->once_a_range &&
+	    !takes_second(b))
+		res->skip = "the daemon takes no second session";
 	if (res->err || res->skip)
 		return;
 	if ((res->bc->needs & NEEDS_WRITE) && (res->bc->needs & NEEDS_DATA))

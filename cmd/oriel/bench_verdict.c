@@ -16,6 +16,7 @@
 #define SLOW_SPEED 0.5
 #define AWAY_SHARE 0.8   /* of the time a loop without messages runs */
 #define SPREAD 2.0       /* slowest rounds to fastest ones */
+#define STALLED 2.0      /* the mean to all but one in a hundred */
 #define SLOW_TOUCH_NS 20000
 #define FEW_HUGE_PERCENT 50
 #define WINDOW_PERCENT 90
@@ -89,8 +90,10 @@ static struct sources sources_of(const struct bench_report *r)
 	for (size_t i = 0; i < r->n_results; i++) {
 		const struct bench_result *x = &r->results[i];
 
-		/* first touches have a session of their own */
-		if (!is_good(x) || x->bc->once_a_range)
+		/* First touches have a session of their own, and small files
+		 * do not go through the window. */
+		if (!is_good(x) || x->bc->once_a_range ||
+		    !(x->bc->needs & NEEDS_DATA))
 			continue;
 		s.window += (double)x->window_bytes;
 		s.held += (double)x->held_bytes;
@@ -299,6 +302,39 @@ static const struct bench_result *unsteady(const struct bench_report *r)
 	return worst;
 }
 
+/* Nearly all are quick, and yet it takes long. */
+static const struct bench_result *stalled(const struct bench_report *r)
+{
+	for (size_t i = 0; i < r->n_results; i++) {
+		const struct bench_result *x = &r->results[i];
+
+		if (is_good(x) && x->tail[0].p99_ns > 0 &&
+		    x->r[0].ns > STALLED * x->tail[0].p99_ns)
+			return x;
+	}
+	return NULL;
+}
+
+static bool judge_contention(const struct bench_report *r,
+			     struct bench_verdict *v)
+{
+	const struct bench_result *x = robbed(r), *y = stalled(r);
+	char ns[FMT_LEN], p99[FMT_LEN];
+
+	if (x)
+		say(v, "contention", "In '%s' this process ran %.0f %% of the "
+		    "time, although it waits for nobody there: others used the "
+		    "processor. Measure again when the machine is idle.",
+		    x->bc->text, 100 * x->r[0].cpu_us * 1000 / x->r[0].ns);
+	else if (y)
+		say(v, "contention", "'%s' takes %s, although 99 of 100 take "
+		    "less than %s: client or daemon lost the processor to "
+		    "others now and then. Measure again when the machine is "
+		    "idle.", y->bc->text, fmt_ns(y->r[0].ns, ns),
+		    fmt_ns(y->tail[0].p99_ns, p99));
+	return x || y;
+}
+
 static void judge_processors(const struct bench_report *r,
 			     struct bench_verdict *v)
 {
@@ -309,13 +345,7 @@ static void judge_processors(const struct bench_report *r,
 		    "client and daemon take turns, and each message costs two "
 		    "switches between them. Two processors (taskset, cpuset, "
 		    "a larger virtual machine) let both run.");
-	x = robbed(r);
-	if (x)
-		say(v, "contention", "In '%s' this process ran %.0f %% of the "
-		    "time, although it waits for nobody there: others used the "
-		    "processor. Measure again when the machine is idle.",
-		    x->bc->text, 100 * x->r[0].cpu_us * 1000 / x->r[0].ns);
-	x = x ? NULL : unsteady(r);
+	x = judge_contention(r, v) ? NULL : unsteady(r);
 	if (x)
 		say(v, "unsteady", "Rounds of '%s' differ %.1f times (tenth "
 		    "to ninetieth percentile): the machine is busy, or its "

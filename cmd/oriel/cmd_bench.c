@@ -21,6 +21,7 @@
 #define QUICK_SECONDS 2.0
 #define QUICK_ROUNDS 5u
 #define SIZE_BYTES ((uint64_t)64 << 20)
+#define SIZE_MAX_BYTES ((uint64_t)1 << 62)
 
 struct bench_opts {
 	uint32_t time_ms;
@@ -217,6 +218,7 @@ static void bench_one(struct cli *c, struct oriel_session *s,
 		b.buf = NULL;
 	b.samples = calloc(BENCH_SAMPLES, sizeof(*b.samples));
 	cli_catch_signals();
+	bench_catch_faults();
 	if (b.buf && b.samples)
 		run_scene(&b, o, a);
 	else
@@ -234,6 +236,8 @@ static int bench_run(struct cli *c, const void *opts)
 
 	if (o->size && o->size < BENCH_BUF_BYTES)
 		return cli_usage(c, "--size: at least 1M");
+	if (o->size > SIZE_MAX_BYTES)
+		return cli_usage(c, "--size: at most 4E");
 	if (o->native && o->no_native)
 		return cli_usage(c, "--native and --no-native: only one");
 	if (parse_cases(c, o->cases, want))
@@ -246,12 +250,11 @@ const struct command cmd_bench = {
 	.operands = "[OPTION...] SHARE[:PATH]",
 	.summary = "Measure a share, and say what limits it",
 	.text = "Takes a minute. Makes files in a new directory at PATH and "
-		"removes them afterwards,\nalso when interrupted. A PATH that "
-		"is a file, or where nothing can be made, is\nmeasured by "
-		"reading only. Where this machine has the share as a "
-		"directory, the\nsame is done by system calls, in turns. Ends "
-		"with what is fast, what is slow,\nthe likely reason, and what "
-		"to do about it.\n",
+		"removes them, also\nwhen interrupted. A PATH that is a file, "
+		"or where nothing can be made, is\nmeasured by reading only. "
+		"Where this machine has the share as a directory, the\nsame is "
+		"done by system calls, in turns. Ends with what is fast, what "
+		"is slow,\nthe likely reason, and what to do about it.\n",
 	.examples = "  oriel bench /srv/data\n"
 		    "  oriel bench --quick --native=/srv/data /run/vm.sock\n"
 		    "  oriel bench --cases=read,stat --dax=never /srv/data\n"

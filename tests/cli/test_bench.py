@@ -95,8 +95,9 @@ class Measure(BenchCase):
             self.assertGreater(t["throughput_bytes_per_s"], 0)
         self.assertGreater(obj["tests"][6]["requests"], 0)
         self.assertEqual(obj["file_size_bytes"], 8 << 20)
+        self.assertEqual(obj["directory_entries"], 256)
         self.assertEqual((obj["rounds"], obj["dax"]), (5, True))
-        self.assertIn("DAX is on: 100 % of the bytes", obj["verdict"])
+        self.assertRegex(obj["verdict"], r"^DAX is on: \d+ % of the bytes")
         for code in ("no_window", "small_window", "passed_by", "refused"):
             self.assertNotIn(code, obj["codes"])
         for x in obj["reasons"]:
@@ -168,6 +169,34 @@ class Measure(BenchCase):
         self.put("short", b"x")
         self.oriel("bench", "s:short", status=1, err="oriel: bench: s:short: "
                    "shorter than 1 MiB, which is too little to measure\n")
+
+    def test_one_processor(self):
+        cpus = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, cpus)
+        os.sched_setaffinity(0, {min(cpus)})
+        obj = self.bench("--cases=stat", "s")
+        self.assertEqual(obj["processors"], 1)
+        self.assertIn("one_processor", obj["codes"])
+        self.assertNotIn("sleeps", obj["codes"])
+
+    def test_one_session_only(self):
+        self.serve("--max-clients=1")
+        obj = self.bench("--cases=first,stat", "sock")
+        self.assertEqual(obj["tests"][0]["skipped"],
+                         "the daemon takes no second session")
+        self.assertGreater(obj["tests"][1]["latency_ns"], 0)
+
+    def test_no_space(self):
+        r = self.run_raw("bench", "--size=1E", "s")
+        self.assertEqual((r.status, r.out), (1, ""))
+        self.assertRegex(r.err, r"^oriel: bench: s: 1.00 EiB are needed, .* are "
+                         r"free: give a smaller --size, or measure a file "
+                         r"that exists\n$")
+        self.assertEqual(os.listdir(self.share), [])
+        for size, why in ("5E", "at most 4E"), ("1K", "at least 1M"):
+            self.oriel("bench", "--size=" + size, "s", status=2,
+                       err=f"oriel: bench: --size: {why}\n"
+                           "Try 'oriel bench --help'.\n")
 
     def test_a_new_name(self):
         self.oriel("bench", "-q", "--size=1M", "--cases=stat", "s:here")
@@ -257,6 +286,36 @@ class Ends(BenchCase):
         self.assertEqual(p.stdout.read(), "")
         self.assertRegex(p.stderr.read(), r"the daemon was lost in '[^']+': "
                          r".*\n.*\.oriel-bench-\d+-0 is left behind: .*\n$")
+
+    def test_daemon_hangs(self):
+        d = self.serve()
+        p = self.measuring("--cases=stat", "--native=s", "--timeout=1",
+                           "sock")
+        d.send_signal(signal.SIGSTOP)
+        self.assertEqual(p.wait(100), 1)
+        self.assertRegex(p.stderr.read(), r"^oriel: bench: sock: the daemon "
+                         r"was lost in '[^']+': .*\n$")
+        self.assertEqual(os.listdir(self.share), [])
+
+    def test_truncated_under_pointers(self):
+        """A fault in a borrowed page is an error of that case."""
+        p = self.measuring("--cases=borrow", "--json", "s")
+        for name in os.listdir(self.share):
+            os.truncate(self.path(name, "data"), 0)
+        p.wait(100)
+        self.assertEqual((p.returncode, p.stderr.read()), (1, ""))
+        self.assertIn("error", json.loads(p.stdout.read())["tests"][0])
+        self.assertEqual(os.listdir(self.share), [])
+
+    def test_signal_while_files_are_made(self):
+        p = subprocess.Popen([clilib.ORIEL, "bench", "s"], cwd=self.dir,
+                             stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        while not os.listdir(self.share):
+            self.assertIsNone(p.poll(), "it ended")
+        p.terminate()
+        self.assertEqual(p.communicate(timeout=100), (b"", b""))
+        self.assertEqual(p.returncode, -signal.SIGTERM)
+        self.assertEqual(os.listdir(self.share), [])
 
     def test_progress(self):
         """On a terminal there is a line, which is wiped at the end."""

@@ -237,6 +237,10 @@ static void processors(void **state)
 	assert_says(&m, "contention", "ran 60 % of the time");
 	assert_null(judge(&m, "unsteady"));
 	make_up(&m);
+	m.res[STAT].tail[0].p99_ns = 300;
+	assert_says(&m, "contention", "'stat' takes 1 us, although 99 of "
+		    "100 take less than 300 ns");
+	make_up(&m);
 	m.res[STAT].r[0].p90 = 4 * m.res[STAT].r[0].p10;
 	assert_says(&m, "unsteady", "'stat' differ 4.0 times");
 }
