@@ -403,11 +403,12 @@ ssize_t client_io_write(struct io *io)
 		if (err)
 			return err;
 	}
-	if ((io->flags & IO_NOWAIT) && client_append_pending(ino))
-		n = -EAGAIN;
-	else
+	if (!(io->flags & IO_NOWAIT))
 		n = client_append_take(io->f, io->iov, io->n_iov, io->len,
 				       io->pos);
+	else
+		n = client_append_pending(ino) ? -EAGAIN :
+						 client_append_error(io->f);
 	if (n == 0)
 		n = write_locked(io);
 	client_inode_unlock(ino);

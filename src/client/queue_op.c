@@ -254,6 +254,7 @@ static enum queue_next fsync_begin(struct queue_op *op)
 	bool data = op->req.flags & ORIEL_FSYNC_DATA;
 
 	if (client_append_pending(f->ino) ||
+	    atomic_load_explicit(&f->append_err, memory_order_relaxed) ||
 	    (!data && (f->flags & O_ACCMODE) != O_RDONLY &&
 	     atomic_load_explicit(&f->ino->mtime_owed, memory_order_relaxed)))
 		return QUEUE_WORK;

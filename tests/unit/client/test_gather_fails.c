@@ -4,7 +4,7 @@
  * daemon that is gone. What was taken and is not there has been told of, once;
  * what is there is the beginning of what was written.
  */
-#include "fixture.h"
+#include "queue_fixture.h"
 
 #include <signal.h>
 #include <sys/mount.h>
@@ -43,6 +43,14 @@ static struct oriel_file *gathering(struct oriel_session *on, int flags)
 
 	ok(oriel_coalesce(f, BUFFER, NEVER_MS));
 	return f;
+}
+
+static off_t native_size_of(const char *name)
+{
+	struct stat st;
+
+	must(stat(in_dir(disk, name), &st) == 0, "stat %s", name);
+	return st.st_size;
 }
 
 /* Pieces until one is not taken; how many bytes were. */
@@ -152,6 +160,41 @@ static void test_told_late(void **state)
 	remove_disk(on);
 }
 
+/* A queue is told, too, by write and fsync; and nothing is gathered for it
+ * without waiting. */
+static void test_queue_is_told(void **state)
+{
+	struct oriel_session *on = small_disk(ORIEL_HOLD_NONE);
+	struct oriel_request sync = { .op = ORIEL_OP_FSYNC };
+	struct oriel_queue *q;
+	struct oriel_file *f;
+	char buf[PIECE] = { 'x' };
+
+	if (!on)
+		skip();
+	q = must_queue(on, 4);
+	f = gathering(on, O_RDWR);
+	fill(f, -ENOSPC);
+	sync.file = f;
+	for (int how = 0; how < 2; how++) {
+		equals(oriel_pwrite(f, buf, PIECE, DISK), PIECE);
+		/* has it sent, in vain, and is not told */
+		equals(oriel_lseek(f, 0, SEEK_END), DISK);
+		if (how)
+			equals(one(q, write_of(f, buf, 10, 0, 0)), -ENOSPC);
+		else
+			equals(one(q, sync), -ENOSPC);
+		ok(one(q, sync));
+	}
+	ok(oriel_ftruncate(f, 0));
+	equals(oriel_pwrite_nowait(f, buf, PIECE, 0), -EAGAIN);
+	equals(one(q, write_of(f, buf, PIECE, 0, 0)), PIECE);
+	equals(native_size_of("f"), PIECE);
+	oriel_queue_free(q);
+	ok(oriel_close(f));
+	remove_disk(on);
+}
+
 /* With something gathered. By message it is lost, and whoever asks is told; by
  * descriptor it may come to be there all the same. */
 static void test_daemon_dies(void **state)
@@ -194,6 +237,7 @@ int main(void)
 		cmocka_unit_test(test_full_by_message),
 		cmocka_unit_test(test_full_by_descriptor),
 		cmocka_unit_test(test_told_late),
+		cmocka_unit_test(test_queue_is_told),
 		cmocka_unit_test(test_daemon_dies),
 	};
 

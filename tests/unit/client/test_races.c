@@ -189,7 +189,7 @@ static void test_not_owner(void **state)
 
 /* ---------------------------------------------------------------- appends */
 
-#define RECORDS 3000u
+#define RECORDS 20000u
 
 /* One record of whoever appends. */
 struct record {
@@ -201,6 +201,7 @@ struct appender {
 	struct oriel_session *s; /* NULL: natively */
 	bool gathers;
 	uint32_t who;
+	pthread_barrier_t *all; /* begin together */
 	_Atomic uint32_t done; /* records that were taken */
 };
 
@@ -228,6 +229,8 @@ static void *appender_main(void *arg)
 	if (a->gathers)
 		must(oriel_coalesce(f, 40 * sizeof(struct record), 1) == 0,
 		     "coalesce");
+	if (a->all)
+		pthread_barrier_wait(a->all);
 	for (uint32_t i = 0; i < RECORDS; i++) {
 		append_record(f, fd, a->who, i);
 		atomic_store(&a->done, i + 1);
@@ -245,14 +248,17 @@ static void test_many_append(void **state)
 {
 	struct appender a[5] = { { .who = 0 } };
 	uint32_t next[5] = { 0 };
+	pthread_barrier_t barrier;
 	pthread_t threads[5];
 	struct record *all;
 	size_t len;
 
 	(void)state;
 	native_write(dir, "log", "", 0);
+	pthread_barrier_init(&barrier, NULL, 5);
 	for (uint32_t i = 0; i < 5; i++) {
 		a[i].who = i;
+		a[i].all = &barrier;
 		a[i].gathers = i < 4 && i % 2;
 		a[i].s = i == 4 ? NULL :
 			 i == 1 || i == 3 ? a[i - 1].s :
@@ -262,6 +268,7 @@ static void test_many_append(void **state)
 	}
 	for (uint32_t i = 0; i < 5; i++)
 		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&barrier);
 	all = (struct record *)native_read(dir, "log", &len);
 	assert_int_equal(len, 5 * RECORDS * sizeof(*all));
 	for (size_t i = 0; i < 5 * RECORDS; i++) {
