@@ -76,6 +76,18 @@ static unsigned colors_of(const struct cli *c)
 	return !cli_color(c) ? 0 : screen_has_256_colors() ? 256 : 8;
 }
 
+/* Of those whose details are shown. */
+static void take_names(struct top *t, const struct top_view *v, bool all)
+{
+	struct top_row *r = top_selected(t, v);
+	size_t i;
+
+	for (i = 0; all && i < t->n; i++)
+		top_take_names(t, &t->rows[i]);
+	if (!all && r)
+		top_take_names(t, r);
+}
+
 static void follow(struct top *t, const struct top_opts *o)
 {
 	const struct top_view v = {
@@ -90,6 +102,7 @@ static void follow(struct top *t, const struct top_opts *o)
 		return;
 	while (pause_ms(t, o->interval_ms ? o->interval_ms : INTERVAL_MS) &&
 	       top_take(t, ASKED_MAX, t->only)) {
+		take_names(t, &v, o->json);
 		if (o->json)
 			top_json(t);
 		else
@@ -101,7 +114,7 @@ static void follow(struct top *t, const struct top_opts *o)
 
 /* ------------------------------------------------------------------- live */
 
-static void draw(const struct top *t, struct top_view *v)
+static void draw(struct top *t, struct top_view *v)
 {
 	char *text = NULL;
 	size_t len;
@@ -112,6 +125,7 @@ static void draw(const struct top *t, struct top_view *v)
 	v->rows = screen_rows();
 	v->columns = screen_columns();
 	v->has_keys = screen_has_keys();
+	take_names(t, v, false);
 	top_text(f, t, v);
 	if (!fclose(f))
 		screen_draw(text);

@@ -17,6 +17,13 @@
 #include "cli.h"
 
 #define TOP_NAME_LEN 33
+#define TOP_FILE_LEN 200
+
+/* What a session's file is called, or why that is not known. */
+struct top_file {
+	uint64_t node;
+	char name[TOP_FILE_LEN]; /* printable; its end, if it is longer */
+};
 
 /* One session. */
 struct top_row {
@@ -31,6 +38,7 @@ struct top_row {
 	uint32_t asked;
 	bool is_silent;                /* it did not answer the last time */
 	char name[TOP_NAME_LEN];       /* of the program, printable, or "" */
+	struct top_file *files;        /* ORIEL_PEER_FILES; NULL: not asked */
 };
 
 struct top {
@@ -49,10 +57,12 @@ struct top {
 /* Take a sample of all; false after a message. At most @max_asked are asked
  * for statistics (those with the lowest ids, and @selected). */
 bool top_take(struct top *t, size_t max_asked, uint64_t selected);
+/* Ask what the files are called that the session has mapped most. */
+void top_take_names(struct top *t, struct top_row *r);
 /* Have latencies taken further, between samples that are far apart. */
 void top_keep(struct top *t, size_t max_asked, uint64_t selected);
 void top_done(struct top *t);
-const struct top_row *top_find(const struct top *t, uint64_t id);
+struct top_row *top_find(const struct top *t, uint64_t id);
 
 /* ------------------------------------------------------------- top_rate.c */
 
@@ -120,8 +130,7 @@ struct top_view {
 const struct top_row **top_sorted(const struct top *t,
 				  const struct top_view *v);
 /* The one whose details are shown; NULL: there is none. */
-const struct top_row *top_selected(const struct top *t,
-				   const struct top_view *v);
+struct top_row *top_selected(const struct top *t, const struct top_view *v);
 /* All of it on @f; no line is wider than the view, nor are there more. */
 void top_text(FILE *f, const struct top *t, const struct top_view *v);
 
@@ -132,6 +141,7 @@ enum top_section {
 	TOP_MISS_CAUSES,
 	TOP_MAP,
 	TOP_LATENCIES,
+	TOP_FILES,
 	TOP_OPS,
 	TOP_SECTIONS,
 };

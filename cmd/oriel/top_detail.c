@@ -15,6 +15,7 @@
 #define INDENT 2u
 #define MAP_LINES 4u
 #define ITEM_LEN 96
+#define FILES_SHOWN 8u
 
 /* ------------------------------------------------------- items that flow */
 
@@ -324,6 +325,27 @@ static void print_map(FILE *f, const struct top_row *r,
 	}
 }
 
+/* -------------------------------------------------------------------- files */
+
+static void print_files(FILE *f, const struct top_row *r,
+			const struct top_view *v, unsigned lines)
+{
+	const struct oriel_peer_stats *st = r->now;
+	const double bytes = (double)st->counters[ORIEL_PEER_RANGE_BYTES];
+	unsigned i, n = lines ? lines : FILES_SHOWN;
+	char buf[FMT_LEN];
+	int last;
+
+	for (i = 0; r->files && i < st->n_files && i < n; i++) {
+		last = -1;
+		fprintf(f, "  %-11s%9s ", i ? "" : "mapped:",
+			fmt_bytes((double)st->files[i].ranges * bytes, buf));
+		put_cell(f, (uint8_t)st->files[i].heat, v->colors, &last);
+		fprintf(f, "%s %s\n", v->colors ? "\033[0m" : "",
+			*r->files[i].name ? r->files[i].name : "/");
+	}
+}
+
 void top_section(FILE *f, const struct top_row *r, const struct top_view *v,
 		 enum top_section what, unsigned lines)
 {
@@ -339,6 +361,8 @@ void top_section(FILE *f, const struct top_row *r, const struct top_view *v,
 		print_causes(f, r, v);
 	else if (is_known && what == TOP_LATENCIES)
 		print_latencies(f, r, v);
+	else if (is_known && what == TOP_FILES)
+		print_files(f, r, v, lines);
 	else if (is_known && what == TOP_MAP)
 		print_map(f, r, v, lines);
 }

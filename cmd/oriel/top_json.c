@@ -38,6 +38,20 @@ static void add_window(cJSON *obj, const struct oriel_peer_stats *st)
 	json_add_u64(obj, "ranges_per_cell", st->ranges_per_cell);
 }
 
+static void add_files(cJSON *obj, const struct top_row *r)
+{
+	cJSON *all = cJSON_AddArrayToObject(obj, "files");
+
+	for (uint32_t i = 0; r->files && i < r->now->n_files; i++) {
+		cJSON *o = cJSON_CreateObject();
+
+		json_add_u64(o, "ranges", r->now->files[i].ranges);
+		json_add_u64(o, "heat", r->now->files[i].heat);
+		json_add_name(o, "name", r->files[i].name);
+		cJSON_AddItemToArray(all, o);
+	}
+}
+
 static void add_claims(cJSON *obj, const struct top_row *r)
 {
 	const struct oriel_peer_stats *st = r->now;
@@ -57,6 +71,7 @@ static void add_claims(cJSON *obj, const struct top_row *r)
 		json_add_u64(part, oriel_miss_name(i), st->misses[i]);
 	add_latencies(o, r);
 	add_window(o, st);
+	add_files(o, r);
 }
 
 static void add_ops(cJSON *obj, const struct oriel_peer_stats *st)

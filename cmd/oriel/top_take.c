@@ -77,6 +77,7 @@ static void row_done(struct top_row *r)
 {
 	free(r->now);
 	free(r->last);
+	free(r->files);
 }
 
 static bool is_answered(const struct top_row *r)
@@ -222,6 +223,36 @@ void top_keep(struct top *t, size_t max_asked, uint64_t selected)
 	free(st);
 }
 
+/* Of a path that is too long, its end. */
+static void take_name(struct top *t, uint64_t id, struct top_file *f)
+{
+	char path[4096];
+	int err = oriel_peer_name(t->s, id, f->node, path, sizeof(path));
+	size_t len = err ? 0 : strlen(path);
+	size_t skip = len < sizeof(f->name) ? 0 : len - sizeof(f->name) + 1;
+
+	if (err)
+		snprintf(f->name, sizeof(f->name), "(%s)", oriel_strerror(err));
+	else
+		memcpy(f->name, path + skip, len - skip + 1);
+	make_printable(f->name);
+}
+
+void top_take_names(struct top *t, struct top_row *r)
+{
+	uint32_t i;
+
+	if (!r->now || !r->now->n_files)
+		return;
+	if (!r->files)
+		r->files = calloc(ORIEL_PEER_FILES, sizeof(*r->files));
+	for (i = 0; r->files && i < r->now->n_files; i++) {
+		/* Again each time: files are renamed. */
+		r->files[i].node = r->now->files[i].node;
+		take_name(t, r->peer.id, &r->files[i]);
+	}
+}
+
 void top_done(struct top *t)
 {
 	size_t i;
@@ -233,7 +264,7 @@ void top_done(struct top *t)
 	t->n = 0;
 }
 
-const struct top_row *top_find(const struct top *t, uint64_t id)
+struct top_row *top_find(const struct top *t, uint64_t id)
 {
 	size_t i;
 

@@ -63,10 +63,9 @@ const struct top_row **top_sorted(const struct top *t, const struct top_view *v)
 	return all;
 }
 
-const struct top_row *top_selected(const struct top *t,
-				   const struct top_view *v)
+struct top_row *top_selected(const struct top *t, const struct top_view *v)
 {
-	const struct top_row *most = top_find(t, v->selected);
+	struct top_row *most = top_find(t, v->selected);
 	size_t i;
 
 	if (most)
@@ -282,7 +281,7 @@ static unsigned print_sections(FILE *f, const struct top_row *r,
 			       const struct top_view *v, unsigned room)
 {
 	static const enum top_section shown[] = { TOP_TITLE, TOP_IO,
-		TOP_MISS_CAUSES, TOP_LATENCIES, TOP_OPS, TOP_MAP };
+		TOP_MISS_CAUSES, TOP_LATENCIES, TOP_OPS, TOP_FILES, TOP_MAP };
 	unsigned take[TOP_SECTIONS], i, n = 0;
 
 	_Static_assert(ARRAY_LEN(shown) == TOP_SECTIONS, "all");

@@ -159,6 +159,10 @@ struct oriel_options {
 	 * does shows at once. The daemon's own limits (its --cache) count too.
 	 * Default 0: names are never believed. */
 	uint32_t path_ttl_ms;
+	/* 1: who may look at this session (oriel_peer_stats(), oriel top: the
+	 * same user, root, the daemon's user) is not told which files it has
+	 * mapped, nor what they are called. */
+	int no_file_names;
 };
 
 #define ORIEL_NO_TTL UINT32_MAX
@@ -840,6 +844,15 @@ ORIEL_API uint64_t oriel_latency_ns(unsigned bucket);
 #define ORIEL_CELL_PINNED 0x20u
 #define ORIEL_CELLS_MAX 4096
 
+#define ORIEL_PEER_FILES 16
+
+/* A file with ranges in the window. */
+struct oriel_peer_file {
+	uint64_t node;   /* for oriel_peer_name() */
+	uint64_t ranges;
+	uint32_t heat;   /* of its hottest range */
+};
+
 /*
  * What a session says of itself: its own claim, bounded but not proven. Set size
  * before the call.
@@ -862,6 +875,8 @@ struct oriel_peer_stats {
 	uint32_t latencies[8][ORIEL_LATENCY_BUCKETS]; /* counts since watched
 					first, by enum oriel_latency; wrap */
 	uint8_t cells[ORIEL_CELLS_MAX];      /* ORIEL_CELL_* */
+	uint32_t n_files;  /* those with most ranges in the window, in order */
+	struct oriel_peer_file files[ORIEL_PEER_FILES];
 };
 
 /*
@@ -874,6 +889,16 @@ struct oriel_peer_stats {
  */
 ORIEL_API int oriel_peer_stats(struct oriel_session *s, uint64_t id, int ask,
 			       struct oriel_peer_stats *ret);
+
+/*
+ * The path below the share, as the daemon knows it now, of a file that session
+ * @id uses, into @buf (@len bytes, with its NUL); "" is the root.
+ * Errors also: -ENOENT (the session has gone, or the file has no name any more),
+ * -ESTALE (it does not use such a file), -EACCES (not yours to see, or it does
+ * not want it: oriel_options.no_file_names), -ENAMETOOLONG, -EOPNOTSUPP.
+ */
+ORIEL_API int oriel_peer_name(struct oriel_session *s, uint64_t id,
+			      uint64_t node, char *buf, size_t len);
 
 #ifdef __cplusplus
 }

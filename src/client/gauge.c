@@ -79,6 +79,18 @@ static void fill_latencies(struct client_gauge *g, struct gauge_body *b)
 				&g->lat[c][i], memory_order_relaxed);
 }
 
+static void fill_files(const struct oriel_session *s,
+		       const struct dax_hot_files *most, struct gauge_body *b)
+{
+	_Static_assert(DAX_HOT_FILES == GAUGE_FILES, "all of them");
+	for (unsigned i = 0; i < most->n && !s->opts.no_file_names; i++)
+		b->files[i] = (struct gauge_file){
+			.node = most->file[i].id,
+			.ranges = most->file[i].ranges,
+			.heat = most->file[i].heat,
+		};
+}
+
 static void fill_body(struct oriel_session *s, struct gauge_body *b)
 {
 	const char *name = program_invocation_short_name;
@@ -92,12 +104,14 @@ static void fill_body(struct oriel_session *s, struct gauge_body *b)
 	fill_counters(s, b);
 	fill_latencies(&s->gauge, b);
 	if (s->dax) {
+		struct dax_hot_files most = { 0 };
 		struct dax_stats d;
 
 		dax_window_stats(s->dax, &d);
 		memcpy(b->misses, d.miss, sizeof(d.miss));
 		b->n_cells = dax_window_heat(s->dax, b->cells, GAUGE_CELLS,
-					     &b->ranges_per_cell);
+					     &b->ranges_per_cell, &most);
+		fill_files(s, &most, b);
 	}
 }
 
@@ -340,6 +354,9 @@ void client_gauge_place(struct oriel_session *s, struct fuse_init_in *in)
 	in->unused[FUSE_WIRE_INIT_GAUGE_LOW] = (uint32_t)gpa;
 	in->unused[FUSE_WIRE_INIT_GAUGE_HIGH] = (uint32_t)(gpa >> 32);
 	in->unused[FUSE_WIRE_INIT_GAUGE_ASK] = (uint32_t)below;
+	if (s->opts.no_file_names)
+		in->unused[FUSE_WIRE_INIT_GAUGE_FLAGS] =
+			FUSE_WIRE_GAUGE_NO_NAMES;
 }
 
 void client_gauge_start(struct oriel_session *s)

@@ -492,6 +492,14 @@ static void dax_file_put(void *owner, void *file)
 	client_inode_put(file);
 }
 
+static uint64_t dax_file_id(void *owner, const void *file)
+{
+	const struct client_inode *ino = file;
+
+	(void)owner;
+	return ino->nodeid;
+}
+
 const struct dax_owner_ops client_dax_ops = {
 	.map = dax_map,
 	.unmap = dax_unmap,
@@ -500,5 +508,6 @@ const struct dax_owner_ops client_dax_ops = {
 	.is_connected = dax_is_connected,
 	.file_get = dax_file_get,
 	.file_put = dax_file_put,
+	.file_id = dax_file_id,
 	.tick = client_gauge_tick,
 };

@@ -12,6 +12,7 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,7 @@ _Static_assert(ORIEL_CELLS_MAX == GAUGE_CELLS &&
 	       ORIEL_CELL_HEAT == GAUGE_HEAT_MASK &&
 	       ORIEL_CELL_WRITABLE == GAUGE_WRITABLE &&
 	       ORIEL_CELL_PINNED == GAUGE_PINNED, "the same");
+_Static_assert(ORIEL_PEER_FILES == GAUGE_FILES, "the same");
 _Static_assert(ORIEL_PEER_GAUGE == FUSE_WIRE_PEER_GAUGE &&
 	       ORIEL_PEER_SELF == FUSE_WIRE_PEER_SELF &&
 	       ORIEL_PEER_READY == FUSE_WIRE_PEER_READY &&
@@ -202,6 +204,19 @@ static void take_cells(struct oriel_peer_stats *st, const struct gauge_body *b)
 	}
 }
 
+static void take_files(struct oriel_peer_stats *st, const struct gauge_body *b)
+{
+	for (unsigned i = 0; i < GAUGE_FILES && b->files[i].ranges; i++) {
+		const struct gauge_file *f = &b->files[i];
+
+		st->files[st->n_files++] = (struct oriel_peer_file){
+			.node = f->node,
+			.ranges = f->ranges,
+			.heat = (uint32_t)min_u64(f->heat, GAUGE_HEAT_MAX),
+		};
+	}
+}
+
 static void take_page(struct oriel_peer_stats *st, const struct gauge_page *g)
 {
 	const struct gauge_body *b = &g->body;
@@ -219,6 +234,7 @@ static void take_page(struct oriel_peer_stats *st, const struct gauge_page *g)
 	memcpy(st->misses, b->misses, sizeof(b->misses));
 	memcpy(st->latencies, b->lat, sizeof(b->lat));
 	take_cells(st, b);
+	take_files(st, b);
 }
 
 int oriel_peer_stats(struct oriel_session *s, uint64_t id, int ask,
@@ -246,4 +262,48 @@ int oriel_peer_stats(struct oriel_session *s, uint64_t id, int ask,
 	free(g);
 	free(st);
 	return (int)r;
+}
+
+/* ------------------------------------------------------------------- names */
+
+int oriel_peer_name(struct oriel_session *s, uint64_t id, uint64_t node,
+		    char *buf, size_t len)
+{
+	const struct {
+		struct fuse_ioctl_in in;
+		struct fuse_wire_peer_name_in arg;
+	} in = {
+		.in = {
+			.fh = FUSE_WIRE_NO_FH,
+			.cmd = FUSE_WIRE_IOC_PEER_NAME,
+			.in_size = sizeof(in.arg),
+			.out_size = PATH_MAX,
+		},
+		.arg = { .id = id, .node = node },
+	};
+	char path[PATH_MAX];
+	struct iovec iov = { path, sizeof(path) };
+	struct fuse_ioctl_out out;
+	struct client_call c = {
+		.opcode = FUSE_IOCTL,
+		.nodeid = FUSE_ROOT_ID,
+		.arg = &in,
+		.arg_len = sizeof(in),
+		.out = &out,
+		.out_len = sizeof(out),
+		.bulk = &iov,
+		.n_bulk = 1,
+		.bulk_len = sizeof(path),
+	};
+	int err = client_call(s, &c);
+
+	if (err)
+		return err == -ENOSYS || err == -ENOTTY ? -EOPNOTSUPP : err;
+	if (memchr(path, 0, c.ret_bulk))
+		return -EPROTO;
+	if (c.ret_bulk >= len)
+		return -ENAMETOOLONG;
+	memcpy(buf, path, c.ret_bulk);
+	buf[c.ret_bulk] = 0;
+	return 0;
 }

@@ -91,6 +91,9 @@ struct dax_owner_ops {
 	 * calls back. */
 	bool (*is_resident)(void *owner, void *file, uint64_t off,
 			    uint64_t len);
+	/* A number of @file for pictures. Any context: no waiting, no calls
+	 * back. NULL: they have none. */
+	uint64_t (*file_id)(void *owner, const void *file);
 	/* Now and then while there is I/O: every 256 hits of a thread, and with
 	 * what is passed on. Called with no lock of ours. NULL: nothing to do. */
 	void (*tick)(void *owner);
@@ -179,6 +182,8 @@ struct dax_inode {
 				      ended */
 	_Atomic uint64_t run_bytes; /* of such steps, one after the other */
 	struct dax_backoff backoff[2]; /* by dax_intent */
+	uint32_t look;        /* the look that counted last; see heat.c */
+	uint32_t look_ranges;
 };
 
 /* 0, -ENOMEM, -EINVAL (range size not a power of two, no whole range). */
@@ -208,6 +213,18 @@ size_t dax_window_picture(struct dax_window *w, char *buf, size_t len);
 #define DAX_HEAT_WRITABLE 0x10u
 #define DAX_HEAT_PINNED 0x20u
 
+#define DAX_HOT_FILES 16u
+
+/* The files with most ranges, in that order. */
+struct dax_hot_files {
+	unsigned n;
+	struct dax_hot_file {
+		uint64_t id; /* by dax_owner_ops.file_id */
+		uint32_t ranges;
+		uint8_t heat; /* of its hottest */
+	} file[DAX_HOT_FILES];
+};
+
 /*
  * How hot the ranges are: 0 free, 1 mapped but not used lately, up to
  * DAX_HEAT_MAX, by what was used since the look before; with the flags above. As
@@ -216,7 +233,8 @@ size_t dax_window_picture(struct dax_window *w, char *buf, size_t len);
  * time; takes the window's lock for a few ranges at once.
  */
 uint32_t dax_window_heat(struct dax_window *w, uint8_t *cells, uint32_t max,
-			 uint32_t *ret_ranges_per_cell);
+			 uint32_t *ret_ranges_per_cell,
+			 struct dax_hot_files *ret_files);
 
 /* @w NULL: a file without DAX; all other calls then say DAX_BYPASS. */
 void dax_inode_init(struct dax_inode *di, struct dax_window *w, void *file);

@@ -3,7 +3,8 @@
  * How hot the ranges of a window are, for pictures: each look finds out which
  * were used since the look before. A hit leaves one mark only, for reclaim; a
  * look takes it away and leaves "seen" in its place, which reclaim counts the
- * same. So a window that is looked at evicts what it would have evicted, and one
+ * same. Files are counted on the way: the few that have most ranges are kept.
+ * So a window that is looked at evicts what it would have evicted, and one
  * that is not pays nothing.
  *
  * Thread rule: any thread, but one look at a time. Window->lock is held for a few
@@ -58,8 +59,34 @@ static uint8_t look_locked(struct dax_window *w, uint32_t i)
 	return heat;
 }
 
+/* One more range of @di. It is among the most, or was before it had this one, or
+ * may take the last one's place. window->lock is held. */
+static void count_locked(struct dax_window *w, struct dax_inode *di,
+			 uint8_t heat, struct dax_hot_files *most)
+{
+	const uint64_t id = w->cfg.ops->file_id(w->cfg.owner, di->file);
+	struct dax_hot_file f = { id, 0, heat & DAX_HEAT_MASK };
+	unsigned i;
+
+	if (di->look != w->n_looks)
+		di->look_ranges = 0;
+	di->look = w->n_looks;
+	f.ranges = ++di->look_ranges;
+	for (i = 0; i < most->n && most->file[i].id != id; i++)
+		;
+	if (i < most->n && most->file[i].heat > f.heat)
+		f.heat = most->file[i].heat;
+	if (i == most->n && i < DAX_HOT_FILES)
+		most->n++;
+	else if (i == most->n && most->file[--i].ranges >= f.ranges)
+		return;
+	for (; i && most->file[i - 1].ranges < f.ranges; i--)
+		most->file[i] = most->file[i - 1];
+	most->file[i] = f;
+}
+
 /* Look at all; returns the end of the last range that is not free. */
-static uint32_t look(struct dax_window *w)
+static uint32_t look(struct dax_window *w, struct dax_hot_files *most)
 {
 	uint32_t i = 0, all, end, used = 0;
 
@@ -69,8 +96,12 @@ static uint32_t look(struct dax_window *w)
 		end = i + (uint32_t)min_u64(LOOK_CHUNK, all - i);
 		for (; i < end; i++) {
 			w->heat[i] = look_locked(w, i);
-			if (w->heat[i])
-				used = i + 1;
+			if (!w->heat[i])
+				continue;
+			used = i + 1;
+			if (w->cfg.ops->file_id)
+				count_locked(w, w->ranges[i].mapping->inode,
+					     w->heat[i], most);
 		}
 		pthread_mutex_unlock(&w->lock);
 	} while (i < all);
@@ -92,7 +123,8 @@ static uint8_t cell_of(const uint8_t *heat, uint32_t n)
 }
 
 uint32_t dax_window_heat(struct dax_window *w, uint8_t *cells, uint32_t max,
-			 uint32_t *ret_ranges_per_cell)
+			 uint32_t *ret_ranges_per_cell,
+			 struct dax_hot_files *ret_files)
 {
 	uint32_t used, per, i, n = 0;
 
@@ -100,7 +132,9 @@ uint32_t dax_window_heat(struct dax_window *w, uint8_t *cells, uint32_t max,
 		w->heat = calloc(w->n_ranges, 1);
 	if (!w->heat || !max)
 		return 0;
-	used = look(w);
+	w->n_looks++;
+	ret_files->n = 0;
+	used = look(w, ret_files);
 	per = used ? (used - 1) / max + 1 : 1;
 	for (i = 0; i < used; i += per)
 		cells[n++] = cell_of(w->heat + i,

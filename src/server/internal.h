@@ -216,6 +216,7 @@ struct server_session {
 	_Atomic uint64_t n_maps;
 	_Atomic uint64_t gauge_gpa;   /* 0: it has no gauge page */
 	_Atomic uint64_t gauge_ask_gpa;
+	_Atomic bool no_names;        /* its files' are told nobody */
 	_Atomic uint64_t ops[64];     /* requests by opcode (63: all above) */
 	_Atomic uint64_t queues[16];  /* by queue (15: all above) */
 };

@@ -15,6 +15,7 @@
 #include "server/internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -78,6 +79,10 @@ void server_peer_gauge(struct server_session *s, const struct fuse_init_in *in)
 	/* a relaxed pair: FUSE_INIT comes once, and who takes half of it finds
 	 * zeros or other memory of that client */
 	atomic_store_explicit(&s->gauge_ask_gpa, gpa - below,
+			      memory_order_relaxed);
+	atomic_store_explicit(&s->no_names,
+			      in->unused[FUSE_WIRE_INIT_GAUGE_FLAGS] &
+				      FUSE_WIRE_GAUGE_NO_NAMES,
 			      memory_order_relaxed);
 	atomic_store_explicit(&s->gauge_gpa, gpa, memory_order_relaxed);
 }
@@ -329,6 +334,88 @@ static ssize_t op_stats(struct server_req *req,
 	return (ssize_t)len;
 }
 
+/* ------------------------------------------------------------------ names */
+
+/* The node of that session, pinned: who puts it needs the share only. */
+static int find_node(struct server_req *req, uint64_t id, uint64_t node,
+		     struct server_inode **ret)
+{
+	struct server_share *sh = req->share;
+	struct server_session *s;
+	int r;
+
+	pthread_mutex_lock(&sh->peers_lock);
+	s = find_locked(sh, id);
+	if (!s)
+		r = -ENOENT;
+	else if (!may_see(req->s, s) ||
+		 /* no pair: it is set before the session has any node */
+		 !atomic_load_explicit(&s->gauge_gpa, memory_order_relaxed) ||
+		 atomic_load_explicit(&s->no_names, memory_order_relaxed))
+		r = -EACCES;
+	else
+		r = server_node_get(s, node, ret);
+	pthread_mutex_unlock(&sh->peers_lock);
+	return r;
+}
+
+/* What the system calls @fd, as seen by this process; its length. */
+static ssize_t path_of(struct server_share *sh, int fd, char *buf, size_t len)
+{
+	char name[12];
+	ssize_t n = readlinkat(sh->cfg.proc_fd, server_fd_name(fd, name), buf,
+			       len);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n < len ? n : -ENAMETOOLONG;
+}
+
+/* Below the share: what is before that is told nobody. */
+static ssize_t path_below(struct server_share *sh, int fd, char *buf)
+{
+	char root[PATH_MAX];
+	ssize_t skip = path_of(sh, sh->root->fd, root, sizeof(root));
+	ssize_t n = path_of(sh, fd, buf, PATH_MAX);
+
+	if (skip < 0 || n < 0)
+		return skip < 0 ? skip : n;
+	if (skip == 1)
+		skip = 0; /* "/", as of a sandbox */
+	if (n < skip || memcmp(root, buf, (size_t)skip) ||
+	    (n > skip && buf[skip] != '/'))
+		return -ENOENT;
+	skip += n > skip; /* and the slash */
+	memmove(buf, buf + skip, (size_t)(n - skip));
+	return n - skip;
+}
+
+static ssize_t op_peer_name(struct server_req *req,
+			    const struct fuse_ioctl_in *in)
+{
+	size_t room = req->in_len - sizeof(struct fuse_out_header);
+	struct fuse_wire_peer_name_in arg;
+	struct server_inode *ino;
+	ssize_t n;
+
+	if (in->in_size != sizeof(arg) ||
+	    room < sizeof(struct fuse_ioctl_out) + PATH_MAX ||
+	    req->arg_len < sizeof(*in) + sizeof(arg))
+		return -EINVAL;
+	memcpy(&arg, req->t->arg + sizeof(*in), sizeof(arg));
+	n = find_node(req, arg.id, arg.node, &ino);
+	if (n)
+		return n;
+	n = path_below(req->share, ino->fd, (char *)req->t->reply +
+					    sizeof(struct fuse_ioctl_out));
+	server_inode_unpin(req->share, ino);
+	server_inode_unref(req->share, ino);
+	if (n < 0)
+		return n;
+	memset(req->t->reply, 0, sizeof(struct fuse_ioctl_out));
+	return n + (ssize_t)sizeof(struct fuse_ioctl_out);
+}
+
 ssize_t server_op_peer(struct server_req *req, const struct fuse_ioctl_in *in)
 {
 	struct fuse_wire_peer_in arg;
@@ -336,6 +423,8 @@ ssize_t server_op_peer(struct server_req *req, const struct fuse_ioctl_in *in)
 	size_t need = sizeof(struct fuse_ioctl_out) +
 		      sizeof(struct fuse_wire_peer);
 
+	if (in->cmd == FUSE_WIRE_IOC_PEER_NAME)
+		return op_peer_name(req, in);
 	if (in->cmd == FUSE_WIRE_IOC_PEER_STATS)
 		need += FUSE_WIRE_PEER_OPS * sizeof(uint64_t) + GAUGE_BYTES;
 	if (in->in_size != sizeof(arg) || room < need ||

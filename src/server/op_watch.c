@@ -434,6 +434,7 @@ ssize_t server_op_ioctl(struct server_req *req)
 		return op_cancel(req);
 	case FUSE_WIRE_IOC_PEER_NEXT:
 	case FUSE_WIRE_IOC_PEER_STATS:
+	case FUSE_WIRE_IOC_PEER_NAME:
 		return server_op_peer(req, &in);
 	default:
 		return -ENOTTY;

@@ -143,6 +143,12 @@ struct fuse_wire_peer {
 	uint32_t asked;    /* STATS: the question's number; 0: not asked */
 };
 
+/* NAME: answered with the path, below the share, of node @node of session @id. */
+struct fuse_wire_peer_name_in {
+	uint64_t id;
+	uint64_t node;
+};
+
 #define FUSE_WIRE_PEER_SELF (1u << 0)
 #define FUSE_WIRE_PEER_READY (1u << 1)  /* FUSE_INIT was answered */
 #define FUSE_WIRE_PEER_ORIEL (1u << 2)  /* liboriel */
@@ -153,6 +159,7 @@ struct fuse_wire_peer {
 
 #define FUSE_WIRE_IOC_PEER_NEXT _IOW('O', 64, struct fuse_wire_peer_in)
 #define FUSE_WIRE_IOC_PEER_STATS _IOW('O', 65, struct fuse_wire_peer_in)
+#define FUSE_WIRE_IOC_PEER_NAME _IOW('O', 66, struct fuse_wire_peer_name_in)
 
 /* fuse_init_in.unused[], with FUSE_WIRE_INIT_MAGIC: where the gauge page lies
  * in the front end's memory; the address in two halves. 0 bytes: there is none.
@@ -161,8 +168,11 @@ struct fuse_wire_peer {
 #define FUSE_WIRE_INIT_GAUGE_LOW 2
 #define FUSE_WIRE_INIT_GAUGE_HIGH 3
 #define FUSE_WIRE_INIT_GAUGE_ASK 4
+#define FUSE_WIRE_INIT_GAUGE_FLAGS 5
+#define FUSE_WIRE_GAUGE_NO_NAMES 1u /* nobody is told what its files are called */
 
 _Static_assert(sizeof(struct fuse_wire_peer_in) == 16, "no padding");
+_Static_assert(sizeof(struct fuse_wire_peer_name_in) == 16, "no padding");
 _Static_assert(sizeof(struct fuse_wire_peer) == 80, "no padding");
 
 /* The bits of ORIEL_WATCH_*. */

@@ -16,11 +16,12 @@
 #include <stdint.h>
 
 #define GAUGE_MAGIC 0x45475547u /* "GUGE" */
-#define GAUGE_VERSION 1u
+#define GAUGE_VERSION 2u
 #define GAUGE_BYTES 16384u
 
 #define GAUGE_CELLS 4096u
 #define GAUGE_MISSES 16u
+#define GAUGE_FILES 16u
 
 /* A cell: what the ranges in it have that is rarest, and the hottest of them. */
 #define GAUGE_HEAT_MASK 0x0fu /* 0 free, 1 cold .. 9 */
@@ -66,6 +67,13 @@ enum gauge_counter {
 
 #define GAUGE_COUNTERS_MAX 64u
 
+/* A file with ranges in the window. */
+struct gauge_file {
+	uint64_t node; /* the session's number of it */
+	uint32_t ranges;
+	uint32_t heat; /* of the hottest */
+};
+
 struct gauge_body {
 	uint64_t when_ns;  /* CLOCK_MONOTONIC */
 	uint32_t answers;  /* the value of the word that it was written for */
@@ -77,6 +85,7 @@ struct gauge_body {
 	uint64_t misses[GAUGE_MISSES]; /* by ORIEL_MISS_* */
 	uint32_t lat[GAUGE_LAT_CLASSES][GAUGE_LAT_BUCKETS];
 	uint8_t cells[GAUGE_CELLS];
+	struct gauge_file files[GAUGE_FILES]; /* most ranges first; then zeros */
 };
 
 struct gauge_page {
@@ -96,7 +105,9 @@ _Static_assert(offsetof(struct gauge_page, head) == 128, "no surprises");
 _Static_assert(offsetof(struct gauge_page, body) == 136, "no surprises");
 _Static_assert(offsetof(struct gauge_body, lat) == 56 + 512 + 128,
 	       "no padding");
-_Static_assert(sizeof(struct gauge_body) == 696 + 8192 + 4096, "no padding");
+_Static_assert(sizeof(struct gauge_file) == 16, "no padding");
+_Static_assert(sizeof(struct gauge_body) == 696 + 8192 + 4096 + 256,
+	       "no padding");
 _Static_assert((int)GAUGE_COUNTERS <= (int)GAUGE_COUNTERS_MAX, "room");
 
 /* The bucket of @ns. */

@@ -54,11 +54,12 @@ class Top(toplib.Case):
         (s,) = self.top()["sessions"]
         self.assertEqual(s["requests"], before)
         self.assertGreater(s["claims"]["counters"]["hits"], 255)
-        self.assertEqual(a.threads(), 2)
-        while a.threads() > 1:  # five seconds
+        watched = a.threads()  # a sanitizer may have one, too
+        self.assertGreater(watched, 1)
+        while a.threads() == watched:  # five seconds
             time.sleep(0.1)
         (s,) = self.top()["sessions"]
-        self.assertEqual(a.threads(), 2)  # and begins anew
+        self.assertEqual(a.threads(), watched)  # and begins anew
 
     def test_counts_of_a_load(self):
         self.put("f", os.urandom(4 << 20))
@@ -78,6 +79,40 @@ class Top(toplib.Case):
         self.assertEqual(sum(c != "0" for c in s["claims"]["heat"]),
                          n["mappings"])
         self.assertEqual(n["mappings"], 2)
+
+    def test_files_mapped_most(self):
+        os.mkdir(self.path("d"))
+        for name, size in (("d/large", 5), ("small", 1), ("odd\n\033x", 3)):
+            self.put(name, bytes(size << 21))
+        a = self.client()
+        for name, size in (("small", 1), ("d/large", 5), ("odd\n\033x", 3)):
+            a.do("open", name.replace("\n", "%n").replace("\033", "%e"))
+            for i in range(20 * size):
+                a.do("read", i % size << 21)
+        a.do("spin")
+        (s,) = self.top()["sessions"]
+        self.assertEqual([(f["name"], f["ranges"])
+                          for f in s["claims"]["files"]],
+                         [("d/large", 5), ("odd??x", 3), ("small", 1)])
+        r = self.oriel("top", "-i0.05", "--once", "sock")
+        self.assertRegex(r.out, r"mapped: +10 MiB \d d/large\n +6 MiB")
+        os.rename(self.path("d/large"), self.path("renamed"))
+        os.unlink(self.path("small"))
+        (s,) = self.top()["sessions"]
+        self.assertEqual([f["name"].split(" ")[0]
+                          for f in s["claims"]["files"]],
+                         ["renamed", "odd??x", "small"])
+
+    def test_file_names_are_private(self):
+        self.put("f", bytes(4 << 20))
+        a = toplib.Client(self, "private")
+        a.do("open", "f")
+        for i in range(20):
+            a.do("read", 0)
+        a.do("spin")
+        (s,) = self.top()["sessions"]
+        self.assertEqual(s["claims"]["counters"]["mappings"], 1)
+        self.assertEqual(s["claims"]["files"], [])
 
     def test_latencies_of_a_slow_daemon(self):
         """Messages that take a third of a second or more are seen as such."""
@@ -136,9 +171,9 @@ class Top(toplib.Case):
         with open("/proc/%d/maps" % pid) as f:
             (line,) = [x for x in f if "memfd:oriel-rings" in x]
         page = bytearray(b"\xff" * 16384)
-        struct.pack_into("<III", page, 0, 0x45475547, 1, 16384)
+        struct.pack_into("<III", page, 0, 0x45475547, 2, 16384)
         struct.pack_into("<I", page, 128, 7)
-        struct.pack_into("<I", page, 136 + 12984, 7)
+        struct.pack_into("<I", page, 136 + 13240, 7)
         with open("/proc/%d/mem" % pid, "r+b", buffering=0) as f:
             f.seek(int(line.split()[0].split("-")[1], 16) - len(page))
             f.write(page)

@@ -2,9 +2,11 @@
 /*
  * A session that does what it is told, for the tests of oriel top:
  *
- *	top_client SHARE      one command a line of stdin, each answered by "ok"
+ *	top_client SHARE [private]
+ *	                      one command a line of stdin, each answered by "ok"
  *
- *	open NAME             the file of what follows
+ *	open NAME             the file of what follows; %n and %e are a new line
+ *	                      and an escape
  *	hits N                read the same 64 bytes N times
  *	read OFFSET           read 4 KiB there
  *	statfs N              N messages
@@ -109,21 +111,39 @@ static void spin(bool only_hits)
 	}
 }
 
+static void open_file(char *name)
+{
+	char *from = name, *to = name;
+
+	for (; *from; from++, to++) {
+		*to = *from;
+		if (*from == '%')
+			*to = *++from == 'n' ? '\n' : '\033';
+	}
+	*to = 0;
+	if (file)
+		oriel_close(file);
+	check("open", oriel_open(session, name, O_RDONLY, 0, &file));
+}
+
 int main(int argc, char **argv)
 {
+	const struct oriel_options o = {
+		.size = sizeof(o), .no_file_names = argc > 2,
+	};
+
 	char line[256], name[200];
 	long long a;
 	unsigned b;
 
-	if (argc != 2)
+	if (argc < 2)
 		return 2;
-	check("connect", oriel_connect(argv[1], NULL, &session));
+	check("connect", oriel_connect(argv[1], &o, &session));
 	setvbuf(stdin, NULL, _IONBF, 0);
 	puts("ok");
 	while (fflush(stdout) == 0 && fgets(line, sizeof(line), stdin)) {
 		if (sscanf(line, "open %199s", name) == 1)
-			check("open", oriel_open(session, name, O_RDONLY, 0,
-						 &file));
+			open_file(name);
 		else if (sscanf(line, "hits %u", &b) == 1)
 			hits(b);
 		else if (sscanf(line, "read %lld", &a) == 1)

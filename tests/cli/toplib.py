@@ -20,9 +20,9 @@ PATIENCE = 100  # seconds; what takes longer is not going to happen
 
 
 class Client:
-    def __init__(self, case):
+    def __init__(self, case, *args):
         self.p = subprocess.Popen(
-            [CLIENT, "sock"], cwd=case.dir, text=True, stdin=subprocess.PIPE,
+            [CLIENT, "sock", *args], cwd=case.dir, text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE)
         case.addCleanup(self.p.stdout.close)
         case.addCleanup(self.p.wait)
