@@ -149,8 +149,8 @@ struct oriel_options {
 	int no_background;
 	/* Descriptors of files that are kept when the daemon hands them over
 	 * with a mapping: with one, further ranges of the file are mapped, and
-	 * what the window does not serve is read and overwritten, without a
-	 * message. Default an eighth of RLIMIT_NOFILE, at most 1024;
+	 * what the window does not serve is read, overwritten and appended,
+	 * without a message. Default an eighth of RLIMIT_NOFILE, at most 1024;
 	 * ORIEL_HOLD_NONE: none. */
 	uint32_t held_files;
 	/* Longest that oriel_stat() believes what it found under a path,
@@ -324,7 +324,7 @@ ORIEL_API ssize_t oriel_pwrite(struct oriel_file *f, const void *buf,
 
 /*
  * Gather small writes at the end of @f: they are copied here, at most @bytes of
- * them (no more than oriel_info.max_write_bytes), and sent as one message when
+ * them (no more than oriel_info.max_write_bytes), and written in one piece when
  *   the next one does not fit, or is not where the last one ended;
  *   this session reads the file at or past the end that the daemon knows of,
  *   asks for its attributes, changes them or its size, maps or copies it, or
