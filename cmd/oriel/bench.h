@@ -70,7 +70,7 @@ struct bench {
 	uint32_t *samples;    /* BENCH_SAMPLES */
 	struct measure me;
 	bool want[BENCH_CASES_MAX]; /* cases; some are */
-	bool dead;            /* the daemon is not asked any more */
+	int dead;             /* why the daemon is not asked any more; 0 */
 	char space_text[200]; /* of -ENOSPC; or "" */
 	struct bench_progress progress;
 };

@@ -89,22 +89,37 @@ static void print_row(const struct bench_result *x)
 	       speed);
 }
 
+/* "Fast:" and what follows, in six columns. */
+static unsigned put_grade(const struct bench_report *r, enum bench_grade grade)
+{
+	static const char *const names[BENCH_GRADES] = {
+		[BENCH_FAST] = "Fast:", [BENCH_FAIR] = "Fair:",
+		[BENCH_SLOW] = "Slow:",
+	};
+	static const char *const colors[BENCH_GRADES] = {
+		[BENCH_FAST] = "32", [BENCH_FAIR] = "33", [BENCH_SLOW] = "31",
+	};
+
+	if (cli_color(r->b->c))
+		printf("\033[%sm%s\033[0m ", colors[grade], names[grade]);
+	else
+		printf("%s ", names[grade]);
+	return 6;
+}
+
 static void print_grade(const struct bench_report *r,
 			const struct bench_verdict *v, enum bench_grade grade)
 {
 	struct paragraph p = { .indent = 6 };
 	char word[160], num[FMT_LEN];
-	bool any = false;
 
 	for (size_t i = 0; i < r->n_results; i++) {
 		const struct bench_result *x = &r->results[i];
 
 		if (v->grades[i] != grade)
 			continue;
-		if (!any)
-			p.at = (unsigned)printf("%-6s", grade == BENCH_FAST ?
-						"Fast:" : grade == BENCH_FAIR ?
-						"Fair:" : "Slow:");
+		if (!p.at)
+			p.at = put_grade(r, grade);
 		else
 			p.at += (unsigned)printf(";");
 		if (x->has_native)
@@ -113,9 +128,8 @@ static void print_grade(const struct bench_report *r,
 			fmt_ns(x->r[0].ns, num);
 		snprintf(word, sizeof(word), "%s (%s)", x->bc->text, num);
 		put_words(&p, word);
-		any = true;
 	}
-	if (any)
+	if (p.at)
 		putchar('\n');
 }
 

@@ -417,16 +417,21 @@ int bench_scene_open(struct bench *b, const char *path, uint64_t size)
 /* Through the share, or past it when there is nobody any more. */
 static int remove_one(struct bench *b, const struct spot *sp, bool is_dir)
 {
-	int err = -ENOTCONN;
+	int err = b->dead;
 
 	if (!sp->share)
 		return 0;
-	if (!b->dead)
+	if (!err)
 		err = is_dir ? oriel_rmdir(b->s, sp->share) :
 			       oriel_unlink(b->s, sp->share);
-	b->dead |= bench_is_dead(err);
-	if (b->dead && !bench_native_remove(b, sp, is_dir))
-		err = 0;
+	if (bench_is_dead(err))
+		b->dead = err;
+	if (b->dead) {
+		int past = bench_native_remove(b, sp, is_dir);
+
+		/* it may have gone before the answer was lost */
+		err = !past || past == -ENOENT ? 0 : err;
+	}
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -452,8 +457,6 @@ static void remove_all(struct bench *b)
 	remove_one(b, &b->append, false);
 	remove_one(b, &b->append_native, false);
 	remove_one(b, &b->small, false);
-	if (b->names.share)
-		remove_names(b);
 	err = remove_one(b, &b->scratch, true);
 	if (err)
 		cli_error(b->c, b->share, "%s is left behind: %s",
@@ -466,8 +469,13 @@ void bench_scene_close(struct bench *b)
 		close(b->fd);
 	if (b->grow_fd >= 0)
 		close(b->grow_fd);
-	oriel_close(b->grow);
-	oriel_close(b->file);
+	/* First of all: tells whether there is anybody left to close for. */
+	if (b->scratch.share && b->names.share)
+		remove_names(b);
+	if (b->dead != -ETIMEDOUT) {
+		oriel_close(b->grow);
+		oriel_close(b->file);
+	}
 	if (b->scratch.share)
 		remove_all(b);
 	spot_free(&b->scratch);

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,10 +182,22 @@ static void fail(struct bench *b, const struct addr *a, int err)
 			  oriel_session_error(b->s));
 	else
 		cli_fail(b->c, b->s, a->text, err);
-	b->dead |= bench_is_dead(err);
+	if (bench_is_dead(err))
+		b->dead = err;
 }
 
-static int run_scene(struct bench *b, const struct bench_opts *o,
+/* Each object that is freed would wait for the daemon once more. */
+static void leave(struct bench *b)
+{
+	fflush(NULL);
+	if (cli_signal()) {
+		signal(cli_signal(), SIG_DFL);
+		raise(cli_signal());
+	}
+	_exit(b->c->status);
+}
+
+static void run_scene(struct bench *b, const struct bench_opts *o,
 		     const struct addr *a)
 {
 	int err;
@@ -197,7 +210,8 @@ static int run_scene(struct bench *b, const struct bench_opts *o,
 	if (err)
 		fail(b, a, err);
 	bench_scene_close(b);
-	return err;
+	if (b->dead == -ETIMEDOUT)
+		leave(b);
 }
 
 static void bench_one(struct cli *c, struct oriel_session *s,

@@ -152,6 +152,9 @@ class Measure(BenchCase):
             self.assertRegex(out, r"\nDAX is (on|OFF)")
             self.assertRegex(out, r"\n(Fast|Fair|Slow): +\w")
         self.assertIn("1. There is no window", out)
+        out = self.oriel("bench", "-q", "--cases=stat", "--color=always",
+                         "s").out
+        self.assertRegex(out, r"\n\033\[3[123]m(Fast|Fair|Slow):\033\[0m stat")
         self.assertEqual(os.listdir(self.share), [])
 
     def test_a_file_that_exists_is_only_read(self):
@@ -236,16 +239,21 @@ class Measure(BenchCase):
     @unittest.skipUnless(os.access(VIRTIOFSD, os.X_OK) and os.getuid() == 0,
                          "needs root and QEMU's virtiofsd")
     def test_another_daemon(self):
-        p = subprocess.Popen(
-            [VIRTIOFSD, "-f", "--socket-path=" + os.path.join(self.dir, "sock"),
-             "-o", "source=" + self.share, "-o", "sandbox=chroot"], stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL)
+        log = os.path.join(self.dir, "log")
+        with open(log, "w") as f:
+            p = subprocess.Popen(
+                [VIRTIOFSD, "-f", "--socket-path=" +
+                 os.path.join(self.dir, "sock"), "-o",
+                 "source=" + self.share, "-o", "sandbox=chroot"],
+                stdout=f, stderr=f)
         self.addCleanup(p.wait)
         self.addCleanup(p.terminate)
-        while not os.path.exists(os.path.join(self.dir, "sock")):
-            if p.poll() is not None:
-                self.skipTest("it does not start here")
-            time.sleep(0.01)
+        with open(log) as f:
+            while "Waiting" not in f.read():
+                if p.poll() is not None:
+                    self.skipTest("it does not start here")
+                f.seek(0)
+                time.sleep(0.01)
         obj = self.bench("--native=s", "sock")
         self.assertEqual(self.skipped(obj),
                          ["borrow_4k_random", "first_touch_4k"])
@@ -289,7 +297,7 @@ class Ends(BenchCase):
 
     def test_daemon_hangs(self):
         d = self.serve()
-        p = self.measuring("--cases=stat", "--native=s", "--timeout=1",
+        p = self.measuring("--cases=stat", "--native=s", "--timeout=5",
                            "sock")
         d.send_signal(signal.SIGSTOP)
         self.assertEqual(p.wait(100), 1)
