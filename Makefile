@@ -21,6 +21,8 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 20
 MESON = meson
 TESTFLAGS ?= --print-errorlogs
+BENCH_PROGRAMS = bin/oriel bin/orield bench/oriel-bench-suite \
+	bench/oriel-bench-sweep bench/mount_ops bench/scale/oriel-crowd
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
@@ -45,7 +47,7 @@ test-guest: deps-test deps-guest all
 bench: deps-build deps-test deps-bench
 	@[ -f $(BUILD)-release/build.ninja ] || $(MESON) setup \
 		$(BUILD)-release -Dbuildtype=release
-	@ninja -C $(BUILD)-release --quiet
+	@ninja -C $(BUILD)-release --quiet $(BENCH_PROGRAMS)
 	@python3 bench/page/run.py $(BUILD)-release --out=$(BUILD)/bench \
 		$(BENCHFLAGS)
 

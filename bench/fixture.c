@@ -65,6 +65,12 @@ static int fill_file(int fd, size_t bytes, size_t piece)
 	return err;
 }
 
+int place_fill(int fd, size_t bytes, enum layout layout)
+{
+	return fill_file(fd, bytes,
+			 layout == LAYOUT_HUGE ? HUGE_BYTES : KIB(4));
+}
+
 /* The whole file at an address where huge pages can be used. */
 static int map_file(int fd, size_t bytes, unsigned char **ret)
 {
@@ -211,8 +217,7 @@ static int open_all(struct place *p, enum layout layout)
 	p->fd = open(p->file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (p->fd < 0)
 		return -errno;
-	err = fill_file(p->fd, p->bytes,
-			layout == LAYOUT_HUGE ? HUGE_BYTES : KIB(4));
+	err = place_fill(p->fd, p->bytes, layout);
 	if (!err)
 		err = map_file(p->fd, p->bytes, &p->map);
 	if (!err)
@@ -232,6 +237,7 @@ int place_open(struct suite *su, const char *parent, enum layout layout,
 
 	memset(p, 0, sizeof(*p));
 	p->su = su;
+	p->layout = layout;
 	p->fd = -1;
 	p->bytes = su->file_bytes;
 	snprintf(p->dir, sizeof(p->dir), "%s/oriel-bench.XXXXXX", parent);

@@ -16,6 +16,13 @@ int match_run(struct suite *su, const struct match *m)
 
 	if (!is_wanted(su, m->name))
 		return 0;
+	if (su->end_ns && now_ns() > su->end_ns) {
+		if (!su->left_out++)
+			report_note(su->report, "The time was over before %s "
+				    "on %s: it and what follows was left out.",
+				    m->name, m->fs);
+		return 0;
+	}
 	err = measure_ways(&me, m->ways, m->n_ways, mr.ways);
 	if (err)
 		fprintf(stderr, "bench: %s on %s: %s\n", m->name, m->fs,

@@ -9,8 +9,10 @@
  *   harness.c  a match; rounds and statistics are cmd/oriel/measure.c
  *   report.c   JSON, tables, facts about the machine
  *   fixture.c  directories, files, sessions, the daemon of QEMU
- *   window.c   cases served by the window: read, overwrite, first touch
- *   message.c  cases served by messages: stat, open, append, read
+ *   window.c   cases served by the window: read, overwrite
+ *   touch.c    ranges not mapped yet: first touch, cold, first write
+ *   waits.c    a borrowed pointer, two threads, the first after idleness
+ *   message.c  cases served by messages: stat, open, append, read, readdir
  *
  * Thread rule: one thread.
  */
@@ -38,6 +40,8 @@ struct suite {
 	const char *out_dir;
 	const char *only;     /* NULL, or the one case to run */
 	bool one;             /* disk_dir only, large pieces only */
+	uint64_t end_ns;      /* 0, or no case begins after it */
+	unsigned left_out;    /* cases that did not begin */
 	unsigned rounds;
 	uint64_t slice_ns;
 	size_t file_bytes;    /* the largest working set */
@@ -94,6 +98,7 @@ struct place {
 	char file[300];
 	char fs[16];
 	const char *folios; /* for struct match */
+	enum layout layout;
 	size_t bytes;       /* of the file */
 	struct oriel_session *s;
 	struct oriel_file *f;
@@ -106,6 +111,8 @@ struct place {
 int place_open(struct suite *su, const char *parent, enum layout layout,
 	       struct place *ret);
 void place_close(struct place *p);
+/* Write @bytes in pieces of that layout, and to the disk. */
+int place_fill(int fd, size_t bytes, enum layout layout);
 /* Connect to a directory; *@ret_daemon for struct way. */
 int connect_to(const char *share, enum oriel_dax_mode dax,
 	       struct oriel_session **ret, pid_t *ret_daemon);
@@ -123,6 +130,7 @@ void virtiofsd_stop(struct virtiofsd *v);
 
 int window_cases(struct place *p);
 int touch_cases(struct place *p);
+int wait_cases(struct place *p);
 int message_cases(struct place *p);
 
 static inline bool is_wanted(const struct suite *su, const char *name)

@@ -30,6 +30,9 @@ struct side {
 	int grow_fd;
 	off_t end;
 	uint64_t random;
+	struct oriel_dir *dir;   /* "many", where its reader has come to */
+	unsigned dir_flags;      /* it was opened with */
+	DIR *dir_native;
 	pid_t daemon;
 	int (*begin)(void *ctx); /* of the case, below one_cpu_begin() */
 	cpu_set_t cpus;          /* of ours before it */
@@ -100,6 +103,105 @@ static int open_once_native(struct side *sd)
 	return fd < 0 || close(fd) ? -errno : 0;
 }
 
+/* ---------------------------------------------- small files, directories */
+
+#define SMALL_BYTES KIB(16)
+#define N_NAMES 1000
+
+static int small_once(struct side *sd)
+{
+	struct oriel_file *f;
+	ssize_t n;
+	int r = oriel_open(sd->s, "small", O_RDONLY, 0, &f);
+
+	if (r)
+		return r;
+	n = oriel_pread(f, sd->p->buf, SMALL_BYTES, 0);
+	r = oriel_close(f);
+	return n == (ssize_t)SMALL_BYTES ? r : -EIO;
+}
+
+static int small_once_native(struct side *sd)
+{
+	int fd = openat(sd->dir_fd, "small", O_RDONLY | O_CLOEXEC);
+	ssize_t n = pread(fd, sd->p->buf, SMALL_BYTES, 0);
+
+	return fd < 0 || close(fd) || n != (ssize_t)SMALL_BYTES ? -EIO : 0;
+}
+
+/* One name; after the last the directory is opened again. */
+static int name_next(struct side *sd, unsigned flags, struct oriel_dirent *ret)
+{
+	bool more = sd->dir && sd->dir_flags == flags;
+	int r = more ? oriel_readdir(sd->dir, ret) : 0;
+
+	if (r)
+		return r < 0 ? r : 0;
+	oriel_closedir(sd->dir);
+	sd->dir = NULL;
+	sd->dir_flags = flags;
+	r = oriel_opendir(sd->s, "many", flags, &sd->dir);
+	if (!r)
+		r = oriel_readdir(sd->dir, ret);
+	return r < 0 ? r : r ? 0 : -EIO;
+}
+
+static int name_once(struct side *sd)
+{
+	struct oriel_dirent e;
+
+	return name_next(sd, 0, &e);
+}
+
+static int name_stat_once(struct side *sd)
+{
+	struct oriel_dirent e;
+	struct oriel_stat st;
+	char path[300];
+	int r = name_next(sd, ORIEL_DIR_STAT, &e);
+
+	if (r || e.has_stat)
+		return r;
+	snprintf(path, sizeof(path), "many/%s", e.name);
+	return oriel_stat(sd->s, path, ORIEL_NOFOLLOW, &st);
+}
+
+static int name_next_native(struct side *sd, struct dirent **ret)
+{
+	int fd;
+
+	*ret = sd->dir_native ? readdir(sd->dir_native) : NULL;
+	if (*ret)
+		return 0;
+	if (sd->dir_native)
+		closedir(sd->dir_native);
+	fd = openat(sd->dir_fd, "many", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	sd->dir_native = fd < 0 ? NULL : fdopendir(fd);
+	*ret = sd->dir_native ? readdir(sd->dir_native) : NULL;
+	return *ret ? 0 : -EIO;
+}
+
+static int name_once_native(struct side *sd)
+{
+	struct dirent *e;
+
+	return name_next_native(sd, &e);
+}
+
+static int name_stat_once_native(struct side *sd)
+{
+	struct dirent *e;
+	struct stat st;
+	int r = name_next_native(sd, &e);
+
+	if (!r && fstatat(dirfd(sd->dir_native), e->d_name, &st,
+			  AT_SYMLINK_NOFOLLOW))
+		r = -errno;
+	return r;
+}
+
+/* ----------------------------------------------------------------- loops */
+
 /* What a handle gathers where it does. */
 #define GATHER KIB(64)
 
@@ -114,6 +216,12 @@ DEFINE_RUN(stat_known_run, stat_known(sd))
 DEFINE_RUN(stat_run_native, stat_once_native(sd))
 DEFINE_RUN(open_run, open_once(sd))
 DEFINE_RUN(open_run_native, open_once_native(sd))
+DEFINE_RUN(small_run, small_once(sd))
+DEFINE_RUN(small_run_native, small_once_native(sd))
+DEFINE_RUN(names_run, name_once(sd))
+DEFINE_RUN(names_run_native, name_once_native(sd))
+DEFINE_RUN(names_stat_run, name_stat_once(sd))
+DEFINE_RUN(names_stat_run_native, name_stat_once_native(sd))
 DEFINE_RUN(read_run,
 	   full(oriel_pread(sd->f, sd->p->buf, KIB(4), random_page(sd))))
 DEFINE_RUN(read_run_native,
@@ -232,6 +340,11 @@ static const struct message_case message_case_list[] = {
 	{ "stat", NULL, stat_run, stat_run_native, "fstatat" },
 	{ "stat-ttl", NULL, stat_known_run, stat_run_native, "fstatat" },
 	{ "open-close", NULL, open_run, open_run_native, "openat, close" },
+	{ "open-read-close", NULL, small_run, small_run_native,
+	  "openat, pread, close" },
+	{ "readdir", NULL, names_run, names_run_native, "readdir" },
+	{ "readdir-stat", NULL, names_stat_run, names_stat_run_native,
+	  "readdir, fstatat" },
 	{ "read-4k-message", NULL, read_run, read_run_native, "pread" },
 	{ "append-4k", append_begin, append_run, append_run_native, "pwrite",
 	  true },
@@ -275,6 +388,9 @@ static int side_open_native(struct place *p, struct side *sd)
 
 static void side_close(struct side *sd)
 {
+	oriel_closedir(sd->dir);
+	if (sd->dir_native)
+		closedir(sd->dir_native);
 	if (sd->grow)
 		oriel_close(sd->grow);
 	if (sd->f)
@@ -333,6 +449,41 @@ static int run_message(struct place *p, const struct message_case *mc,
 	return match_run(p->su, &m);
 }
 
+/* "small", and N_NAMES empty files in "many". */
+static int make_names(struct place *p)
+{
+	char path[400];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "%s/small", p->dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	err = place_fill(fd, SMALL_BYTES, LAYOUT_SMALL);
+	close(fd);
+	snprintf(path, sizeof(path), "%s/many", p->dir);
+	if (!err && mkdir(path, 0700))
+		err = -errno;
+	for (int i = 0; !err && i < N_NAMES; i++) {
+		snprintf(path, sizeof(path), "%s/many/name-%d", p->dir, i);
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		err = fd < 0 || close(fd) ? -errno : 0;
+	}
+	return err;
+}
+
+static void remove_names(struct place *p)
+{
+	char path[400];
+
+	for (int i = 0; i < N_NAMES; i++) {
+		snprintf(path, sizeof(path), "%s/many/name-%d", p->dir, i);
+		unlink(path);
+	}
+	snprintf(path, sizeof(path), "%s/many", p->dir);
+	rmdir(path);
+}
+
 int message_cases(struct place *p)
 {
 	struct side sides[4]; /* ours, the kernel, QEMU's, ours with a window */
@@ -344,7 +495,10 @@ int message_cases(struct place *p)
 	for (i = 0; i < ARRAY_LEN(sides); i++)
 		sides[i] = (struct side){ .p = p, .dir_fd = -1, .grow_fd = -1,
 					  .random = 88172645463325252u };
-	err = side_open(p->dir, "grow.oriel", ORIEL_DAX_NEVER, &sides[0]);
+	err = make_names(p);
+	if (!err)
+		err = side_open(p->dir, "grow.oriel", ORIEL_DAX_NEVER,
+				&sides[0]);
 	if (!err)
 		err = side_open(p->dir, "grow.window", ORIEL_DAX_ALWAYS,
 				&sides[3]);
@@ -358,5 +512,6 @@ int message_cases(struct place *p)
 	for (i = 0; i < ARRAY_LEN(sides); i++)
 		side_close(&sides[i]);
 	virtiofsd_stop(&v);
+	remove_names(p);
 	return err;
 }

@@ -17,6 +17,7 @@ static const char usage[] =
 	"  --rounds=N    rounds of each match, 9 to 101\n"
 	"  --disk=DIR    scratch on a disk file system (/var/tmp)\n"
 	"  --shm=DIR     scratch on tmpfs (/dev/shm)\n"
+	"  --seconds=N   cases that have not begun by then are left out\n"
 	"  --one         --disk only, and files in large pieces only\n"
 	"  --out=DIR     where results.json and table.md go (.)\n";
 
@@ -40,6 +41,8 @@ static int measure_at(struct suite *su, const struct stop *st)
 	err = window_cases(&p);
 	if (!err)
 		err = touch_cases(&p);
+	if (!err && st->layout == LAYOUT_HUGE)
+		err = wait_cases(&p);
 	if (!err && st->messages)
 		err = message_cases(&p);
 	place_close(&p);
@@ -68,6 +71,7 @@ static int parse_options(int argc, char **argv, struct suite *su)
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "disk", required_argument, NULL, 'd' },
 		{ "shm", required_argument, NULL, 's' },
+		{ "seconds", required_argument, NULL, 't' },
 		{ "one", no_argument, NULL, '1' },
 		{ "out", required_argument, NULL, 'o' },
 		{ 0 },
@@ -92,6 +96,10 @@ static int parse_options(int argc, char **argv, struct suite *su)
 			break;
 		case 's':
 			su->shm_dir = optarg;
+			break;
+		case 't':
+			su->end_ns = now_ns() +
+				     strtoul(optarg, NULL, 10) * 1000000000u;
 			break;
 		case '1':
 			su->one = true;

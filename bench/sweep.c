@@ -22,6 +22,15 @@
 
 enum way { WITH, OFF, NATIVE, WAYS };
 
+/*
+ * zipf: a few pages are read most, and lie anywhere; zipf-near: they lie at the
+ * beginning, so that few ranges hold them. scan+hot: every other read is the
+ * next of a scan of the set, the rest fall into a quarter of the window.
+ */
+enum pattern { UNIFORM, ZIPF, ZIPF_NEAR, SCAN_HOT, PATTERNS };
+static const char *const pattern_names[] = { "random", "zipf", "zipf-near",
+					     "scan+hot" };
+
 struct sweep {
 	struct oriel_session *s[NATIVE];
 	struct oriel_file *f[NATIVE];
@@ -50,7 +59,8 @@ static uint32_t next(struct sweep *w, size_t below)
 	return (uint32_t)((w->random >> 20) % below);
 }
 
-/* Page k with a weight of 1/k, by a power of two drawn first. */
+/* Page k with a weight of 1/k, by a power of two drawn first. @pages is a power
+ * of two. */
 static uint32_t zipf(struct sweep *w, size_t pages)
 {
 	size_t top = 1, step = 0;
@@ -64,15 +74,25 @@ static uint32_t zipf(struct sweep *w, size_t pages)
 	return (uint32_t)((top - 1) % pages);
 }
 
-static void plan(struct sweep *w, const char *pattern, size_t pages,
+/* Another page for each page: an odd factor is a permutation of a power of two.
+ * So the pages that are read most lie in ranges that have nothing in common. */
+static uint32_t scatter(uint32_t page, size_t pages)
+{
+	return (uint32_t)(page * (uint64_t)2654435761u) &
+	       (uint32_t)(pages - 1);
+}
+
+static void plan(struct sweep *w, enum pattern pattern, size_t pages,
 		 size_t at)
 {
 	size_t hot = w->window / PAGE / 4;
 
 	for (size_t i = 0; i < w->ops; i++) {
-		if (pattern[0] == 'r')
+		if (pattern == UNIFORM)
 			w->pages[i] = next(w, pages);
-		else if (pattern[0] == 'z')
+		else if (pattern == ZIPF)
+			w->pages[i] = scatter(zipf(w, pages), pages);
+		else if (pattern == ZIPF_NEAR)
 			w->pages[i] = zipf(w, pages);
 		else if (i & 1)
 			w->pages[i] = (uint32_t)((at + i / 2) % pages);
@@ -111,7 +131,8 @@ static double median(double *v, unsigned n)
 	return v[n / 2];
 }
 
-static int point(struct sweep *w, const char *pattern, double ratio, FILE *out)
+static int point(struct sweep *w, enum pattern pattern, double ratio,
+		 FILE *out)
 {
 	double t[WAYS][ROUNDS_MAX], off[ROUNDS_MAX], native[ROUNDS_MAX], skip;
 	size_t pages = (size_t)(ratio * (double)w->window) / PAGE;
@@ -131,7 +152,7 @@ static int point(struct sweep *w, const char *pattern, double ratio, FILE *out)
 	}
 	fprintf(out, "{ \"pattern\": \"%s\", \"set_over_window\": %g, "
 		"\"vs_off\": %.4f, \"vs_native\": %.4f, \"oriel_ns\": %.1f, "
-		"\"off_ns\": %.1f, \"native_ns\": %.1f }", pattern, ratio,
+		"\"off_ns\": %.1f, \"native_ns\": %.1f }", pattern_names[pattern], ratio,
 		median(off, w->rounds), median(native, w->rounds),
 		median(t[WITH], w->rounds), median(t[OFF], w->rounds),
 		median(t[NATIVE], w->rounds));
@@ -170,7 +191,6 @@ static int prepare(struct sweep *w, const char *dir)
 
 int main(int argc, char **argv)
 {
-	static const char *const patterns[] = { "random", "zipf", "scan+hot" };
 	static const double ratios[] = { 0.25, 0.5, 1, 2, 4, 8 };
 	static struct sweep w = { .window = 64u << 20, .rounds = 9,
 				  .ops = 30000, .random = 88172645463325252u };
@@ -188,10 +208,10 @@ int main(int argc, char **argv)
 	if (!out)
 		return 1;
 	err = prepare(&w, argv[1]);
-	fputs("{ \"results\": [\n", out);
-	for (unsigned i = 0; !err && i < 18; i++) {
+	fprintf(out, "{ \"window_bytes\": %zu, \"results\": [\n", w.window);
+	for (unsigned i = 0; !err && i < PATTERNS * 6; i++) {
 		fputs(i ? ",\n" : "", out);
-		err = point(&w, patterns[i / 6], ratios[i % 6], out);
+		err = point(&w, (enum pattern)(i / 6), ratios[i % 6], out);
 	}
 	fputs("\n] }\n", out);
 	fclose(out);

@@ -1,188 +1,252 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The plots, as SVG text. Colours are the page's CSS variables, so that they
-follow light and dark."""
+"""Bars, lines and dots as SVG text, drawn at the size they are shown at, so
+that letters are never scaled. Colours are the page's CSS variables, so that
+they follow light and dark. Nothing here knows what is drawn: plots.py does."""
 import html
 import math
 
-from targets import KIB, MIB, size, time
-
-COLOURS = {'oriel': 'oriel', 'memcpy': 'limit', 'mmap': 'limit',
-           'orield': 'oriel', 'orield-plain': 'oriel', 'io_uring': 'other',
-           'virtiofsd': 'peer', 'virtiofsd, one CPU': 'peer',
-           'passthrough_ll': 'peer', 'bindfs': 'other'}
-# 16 GiB at random by four jobs; the kernel's client, 32 .. 1 GiB of window,
-# MB/s; github.com/rhvgoyal/virtiofs-tests, December 2020.
-PUBLISHED = [(0.5, 2093), (1, 497), (2, 51.3), (4, 35.0), (8, 29.6)]
-W, LEFT = 520, 130
-
-
-def colour(name):
-    return f"var(--{COLOURS.get(name, 'native')})"
+FULL, HALF, THIRD = 1122, 545, 353
+LETTER = 6.7        # width of one at 12 px, on the safe side
 
 
 def text(x, y, s, extra=''):
     return f'<text x="{x:.1f}" y="{y:.1f}" {extra}>{html.escape(s)}</text>'
 
 
-def frame(height, title, sub, body):
-    return (f'<svg viewBox="0 0 {W} {height}" role="img">'
-            f'<title>{html.escape(title)}</title>'
-            + text(0, 16, title, 'class="t"') + text(0, 34, sub, 'class="d"')
-            + body + '</svg>')
+def width(s):
+    return LETTER * len(s)
 
 
-def bars(title, sub, groups):
-    """groups: [(words, [(name, ns)])], on one logarithmic axis"""
-    every = [v for _, rows in groups for _, v in rows if v > 0]
-    lo, hi = math.log(min(every)) - 0.7, math.log(max(every))
-    scale = (W - LEFT - 70) / max(hi - lo, 1e-9)
-    y, out = 52, ''
-    for words, rows in groups:
+def wrap(s, w):
+    out, line = [], ''
+    for word in s.split():
+        if line and width(line + ' ' + word) > w:
+            out.append(line)
+            line = word
+        else:
+            line = (line + ' ' + word).strip()
+    return out + [line] if line else out
+
+
+def header(title, sub, w):
+    """(svg, y of what comes below)"""
+    out, y = '', 16
+    for line in wrap(title, w * LETTER / 8.2):
+        out += text(0, y, line, 'class="t"')
+        y += 18
+    for line in wrap(sub, w):
+        out += text(0, y + 1, line, 'class="d"')
+        y += 16
+    return out, y + 4
+
+
+def frame(w, height, title, body):
+    return (f'<svg viewBox="0 0 {w} {height:.0f}" role="img">'
+            f'<title>{html.escape(title)}</title>{body}</svg>')
+
+
+def legend(entries, y, w):
+    """entries: [(words, colour, dashed)]; (svg, y below)"""
+    out, x = '', 0
+    for words, colour, dashed in entries:
+        need = 26 + width(words) + 14
+        if x and x + need > w:
+            x, y = 0, y + 18
+        dash = ' stroke-dasharray="5 3"' if dashed else ''
+        out += (f'<path d="M{x:.0f} {y + 6:.0f}h18" stroke="var(--{colour})" '
+                f'stroke-width="4"{dash}/>' + text(x + 24, y + 10, words))
+        x += need
+    return out, y + 22
+
+
+class Axis:
+    """Values to places; ticks that are round numbers."""
+
+    def __init__(self, values, log, begin, end, most=6):
+        values = [v for v in values if v > 0 or not log] or [1]
+        self.log, self.begin, self.end = log, begin, end
+        lo, hi = min(values), max(values)
+        if log:
+            if hi / lo < 4:
+                lo, hi = lo / 2, hi * 2
+            self.lo, self.hi = math.log10(lo), math.log10(hi)
+        else:
+            self.lo, self.hi = min(lo, 0), hi if hi > min(lo, 0) else 1
+        self.most = most
+
+    def at(self, v):
+        v = math.log10(max(v, 1e-12)) if self.log else v
+        return self.begin + (v - self.lo) / (self.hi - self.lo) * (
+            self.end - self.begin)
+
+    def ticks(self):
+        if not self.log:
+            step = 10 ** math.floor(math.log10(self.hi - self.lo))
+            for part in (.1, .2, .25, .5, 1, 2, 5):
+                if (self.hi - self.lo) / (step * part) <= self.most:
+                    step *= part
+                    break
+            first = math.ceil(self.lo / step - 1e-9)
+            return [k * step for k in range(
+                first, int(self.hi / step + 1e-9) + 1)]
+        for parts in ((1, 2, 5), (1, 3), (1,)):
+            got = [m * 10.0 ** e for e in range(
+                math.floor(self.lo), math.ceil(self.hi) + 1) for m in parts
+                if self.lo - 1e-9 <= math.log10(m * 10.0 ** e) <=
+                self.hi + 1e-9]
+            if len(got) <= self.most:
+                return got
+        return got[::math.ceil(len(got) / self.most)]
+
+
+def bars(title, sub, groups, form, w=HALF, left=120, log=True):
+    """groups: [(words, limit, [(name, value, colour)])]. @limit: what nothing
+    can be faster than, or None; the part below it is hatched."""
+    out, top = header(title, sub, w)
+    every = [v for _, _, rows in groups for _, v, _ in rows if v > 0]
+    low = [min(every) / 2.2] if log else [0]
+    axis = Axis(every + low, log, left, w - 74)
+    y = top + 8
+    marks = ''
+    for words, limit, rows in groups:
         if words:
-            out += text(0, y + 11, words, 'class="d"')
+            out += text(0, y + 12, words, 'class="h"')
+            y += 20
+        first = y
+        for name, v, colour in rows:
+            x = axis.at(v) if v > 0 else left
+            marks += (f'<rect x="{left}" y="{y:.0f}" width="'
+                      f'{max(x - left, 2):.1f}" height="15" rx="2" '
+                      f'fill="var(--{colour})"/>')
+            out += text(0, y + 12, name)
+            marks += text(max(x, left) + 6, y + 12, form(v))
             y += 19
-        for name, v in rows:
-            w = max((math.log(max(v, 1e-3)) - lo) * scale, 2)
-            out += (text(0, y + 12, name)
-                    + f'<rect x="{LEFT}" y="{y}" width="{w:.1f}" height="15" '
-                    f'rx="3" fill="{colour(name)}"/>'
-                    + text(LEFT + w + 6, y + 12, time(v)))
-            y += 19
-        limit = dict(rows).get('memcpy')
         if limit:
-            x = LEFT + (math.log(limit) - lo) * scale
-            top = y - 19 * len(rows) - 2
-            out += (f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{y - 2}" '
-                    'stroke="var(--limit)" stroke-dasharray="4 3"/>')
-        y += 8
-    return frame(y + 4, title, sub, out)
+            x = axis.at(limit)
+            marks += (f'<path d="M{x:.1f} {first - 4:.0f}V{y:.0f}" '
+                      'stroke="var(--ink)" stroke-width="1.6" '
+                      'stroke-dasharray="4 3"/>')
+        y += 9
+    for t in axis.ticks():
+        x = axis.at(t)
+        out += (f'<path d="M{x:.1f} {top + 4}V{y - 4:.0f}" '
+                'stroke="var(--line)"/>' + text(x, y + 12, form(t),
+                                                'class="d m"'))
+    return frame(w, y + 18, title, out + marks)
 
 
-def lines(title, sub, series, labels):
-    """series: [(name, colour, [(x, y)])]; both axes logarithmic"""
-    x_label, form_x, form_y = labels
-    xs = [x for _, _, p in series for x, _ in p]
-    ys = [y for _, _, p in series for _, y in p if y > 0]
-    x0, x1 = math.log(min(xs)), math.log(max(xs))
-    y0, y1 = math.log(min(ys)), math.log(max(ys))
-    left, right, top, bottom = 62, W - 14, 76, 290
-
-    def at(x, y):
-        return (left + (math.log(x) - x0) / max(x1 - x0, 1e-9) *
-                (right - left),
-                bottom - (math.log(y) - y0) / max(y1 - y0, 1e-9) *
-                (bottom - top))
-    out = (f'<path d="M{left} {top}V{bottom}H{right}" fill="none" '
-           'stroke="var(--line)"/>')
-    ticks = sorted(set(xs))
-    for x in ticks[::max(1, len(ticks) // 7)]:
-        out += text(at(x, min(ys))[0] - 10, bottom + 16, form_x(x),
-                    'class="d"')
-    for i in range(5):
-        y = math.exp(y0 + (y1 - y0) * i / 4)
-        out += text(0, at(min(xs), y)[1] + 4, form_y(y), 'class="d"')
-        out += (f'<path d="M{left} {at(min(xs), y)[1]:.1f}H{right}" '
-                'stroke="var(--line)" stroke-dasharray="2 4"/>')
-    out += text(left, bottom + 34, x_label, 'class="d"')
-    x = left
-    for name, stroke, points in series:
-        d = 'M' + ' L'.join('%.1f %.1f' % at(*p) for p in points if p[1] > 0)
-        dash = '' if stroke != 'limit' else ' stroke-dasharray="5 3"'
-        out += (f'<path d="{d}" fill="none" stroke="var(--{stroke})" '
-                f'stroke-width="2.4"{dash}/>')
-        out += (f'<rect x="{x}" y="46" width="12" height="12" rx="3" '
-                f'fill="var(--{stroke})"/>' + text(x + 17, 56, name))
-        x += 30 + 7 * len(name)
-    return frame(bottom + 42, title, sub, out)
+def stacked(title, sub, groups, keys, form, w=HALF, left=150):
+    """groups: [(words, [(name, [value of each key])])], linear; keys:
+    [(words, colour)]"""
+    out, y = header(title, sub, w)
+    more, y = legend([(k, c, False) for k, c in keys], y + 4, w)
+    out += more
+    top = y
+    axis = Axis([sum(v) for _, rows in groups for _, v in rows] + [0], False,
+                left, w - 74)
+    marks = ''
+    for words, rows in groups:
+        out += text(0, y + 12, words, 'class="h"')
+        y += 20
+        for name, values in rows:
+            out += text(0, y + 12, name)
+            done = 0
+            for v, (_, colour) in zip(values, keys):
+                x = axis.at(done)
+                marks += (f'<rect x="{x:.1f}" y="{y:.0f}" width="'
+                          f'{max(axis.at(done + v) - x, 0):.1f}" height="15" '
+                          f'fill="var(--{colour})"/>')
+                done += v
+            marks += text(axis.at(done) + 6, y + 12, form(done))
+            y += 19
+        y += 9
+    for t in axis.ticks():
+        x = axis.at(t)
+        out += (f'<path d="M{x:.1f} {top}V{y - 4:.0f}" stroke="var(--line)"/>'
+                + text(x, y + 12, form(t), 'class="d m"'))
+    return frame(w, y + 18, title, out + marks)
 
 
-def window_bars(f, name, title):
-    groups = []
-    for n in (256 * KIB, 16 * MIB, 512 * MIB):
-        ways = f.case(name, fs='ext4', set_bytes=n, off=0)
-        if ways:
-            groups.append((f'working set {size(n)}',
-                           [(k, w['ns_per_op']) for k, w in ways.items()]))
-    return groups and bars(title, 'time a call, logarithmic; dashed: the '
-                           'physical limit, a bare memcpy', groups)
+def dots(title, sub, rows, keys, form, w=FULL, left=200):
+    """rows: [(words, {name: value}, remark)] on one logarithmic axis; keys:
+    {name: (words, colour)}"""
+    out, y = header(title, sub, w)
+    more, y = legend([(k, c, False) for k, c in keys.values()], y + 4, w)
+    out += more
+    right = 30 + max([width(r) for _, _, r in rows] + [0])
+    axis = Axis([v for _, by, _ in rows for v in by.values()], True, left + 10,
+                w - right - 10, 9)
+    top, marks = y, ''
+    for words, by, remark in rows:
+        out += text(0, y + 16, words)
+        xs = [axis.at(v) for v in by.values()]
+        out += (f'<path d="M{min(xs):.1f} {y + 12}H{max(xs):.1f}" '
+                'stroke="var(--line)" stroke-width="3"/>')
+        for name, v in by.items():
+            r = 7 if name == 'oriel' else 5.5
+            marks += (f'<circle cx="{axis.at(v):.1f}" cy="{y + 12}" r="{r}" '
+                      f'fill="var(--{keys[name][1]})" stroke="var(--paper)">'
+                      f'<title>{html.escape(keys[name][0])}: {form(v)}</title>'
+                      '</circle>')
+        out += text(w - right + 20, y + 16, remark)
+        y += 27
+    for t in axis.ticks():
+        x = axis.at(t)
+        out = (f'<path d="M{x:.1f} {top}V{y}" stroke="var(--line)"/>' + out +
+               text(x, y + 16, form(t), 'class="d m"'))
+    return frame(w, y + 22, title, out + marks)
 
 
-def message_bars(f):
-    groups, seen = [], set()
-    for r in f.rows:
-        if r['set_bytes'] or (r['case'], r['fs']) in seen:
-            continue
-        seen.add((r['case'], r['fs']))
-        ways = f.case(r['case'], fs=r['fs'])
-        if r['fs'] == 'ext4':
-            groups.append((r['case'], [(k, w['ns_per_op'])
-                                       for k, w in ways.items()]))
-    return groups and bars('By message', 'time an operation, logarithmic; no '
-                           'caches: each asks the daemon', groups)
+def plain(v):
+    for scale, unit in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
+        if abs(v) >= scale:
+            return f'{v / scale:.3g}{unit}'
+    return f'{v:.3g}'
 
 
-def fuse_bars(f):
-    groups = [(op, [(k, ns) for k, (ns, _) in by.items() if k != 'with-locks'])
-              for op, by in f.fuse().items()
-              if 'read 4' in op or 'write 4' in op or 'stat' in op]
-    return groups and bars('The kernel as client: FUSE', 'orield --mount with '
-                           'passthrough and without (-plain); best place of '
-                           'each', groups)
-
-
-def sweep_lines(f):
-    out = []
-    rows = (f.data('sweep') or {}).get('results', [])
-    for pattern in dict.fromkeys(r['pattern'] for r in rows):
-        mine = [r for r in rows if r['pattern'] == pattern]
-        series = [('with the window', 'oriel',
-                   [(r['set_over_window'], r['vs_native']) for r in mine]),
-                  ('window off', 'native',
-                   [(r['set_over_window'], r['vs_native'] / r['vs_off'])
-                    for r in mine])]
-        if pattern == 'random':
-            series.append(("published, kernel's client*", 'limit',
-                           [(x, y / PUBLISHED[0][1]) for x, y in PUBLISHED]))
-        out.append(lines(f'Sets larger than the window: {pattern}',
-                         '4 KiB reads, as fast as pread() with the file held '
-                         '(1x)' + ('; *of its own best, 16 GiB, 2020'
-                                   if pattern == 'random' else ''),
-                         series, ('working set / window', '{:g}'.format,
-                                  '{:.2g}x'.format)))
-    return out
-
-
-def latency_lines(f):
-    for c in (f.data('fio') or {}).get('cases', []):
-        series = [(w['name'],
-                   {'oriel': 'oriel', 'mmap': 'limit', 'psync': 'native',
-                    'io_uring': 'other'}.get(w['name'], 'peer'),
-                   [(100 / (100 - p), ns) for p, ns in w.get('latency', [])
-                    if p < 100])
-                  for w in c['contestants'] if w['name'] != 'io_uring-64']
-        series = [s for s in series if s[2]]
-        if c['case'] == 'read-4k' and series:
-            return [lines('Latency distribution, 4 KiB random read (fio)',
-                          '64 MiB in the page cache; fio reads the clock '
-                          'twice an I/O', series,
-                          ('percentile', lambda x: f'{100 - 100 / x:.4g}',
-                           time))]
-    return []
-
-
-def fio_bars(f):
-    groups = [(f"{c['case']}, {c['buffers']} buffers",
-               [(w['name'], w['ns_per_io']) for w in c['contestants']
-                if w['name'] != 'io_uring-64'])
-              for c in (f.data('fio') or {}).get('cases', [])]
-    return groups and bars("fio's engines and ours", 'time an I/O, '
-                           "logarithmic; fio's own work included", groups)
-
-
-def plots(f):
-    out = [window_bars(f, 'read-4k', '4 KiB random read'),
-           window_bars(f, 'overwrite-4k', '4 KiB overwrite')]
-    out += sweep_lines(f)
-    out += latency_lines(f)
-    out += [message_bars(f), fuse_bars(f), fio_bars(f)]
-    return [p for p in out if p]
+def lines(title, sub, series, x, y, w=HALF, h=220, level=None, ends=None):
+    """series: [(name, colour, dashed, [(x, y)])]; x, y: (label, form, log,
+    ticks or None). @level: a y to draw a line at, with its words; @ends: how
+    to write the last value of each series beside it."""
+    out, top = header(title, sub, w)
+    more, top = legend([s[:3] for s in series], top + 4, w)
+    out += more + text(0, top + 8, y[0], 'class="d"')
+    top += 20
+    bottom = top + h
+    xs = [p[0] for s in series for p in s[3]]
+    ys = [p[1] for s in series for p in s[3]] + ([level[0]] if level else [])
+    ys += y[3] or []
+    ay = Axis(ys, y[2], bottom, top, 6)
+    marks = y[3] or ay.ticks()
+    left = max([width(y[1](t)) for t in marks] + [16]) + 10
+    ax = Axis(xs, x[2], left + 8, w - (58 if ends else 22),
+              6 if w < 400 else 8)
+    if min(xs) == max(xs):
+        ax.lo, ax.hi = ax.lo - 1, ax.hi + 1
+    out += f'<path d="M{left:.0f} {bottom}H{w}" stroke="var(--dim)"/>'
+    for t in marks:
+        at = ay.at(t)
+        out += (f'<path d="M{left:.0f} {at:.1f}H{w}" stroke="var(--line)"/>' +
+                text(left - 6, at + 4, y[1](t), 'class="d e"'))
+    for t in [t for t in x[3] or ax.ticks() if min(xs) <= t <= max(xs)]:
+        out += text(ax.at(t), bottom + 17, x[1](t), 'class="d m"')
+    out += text((left + w) / 2, bottom + 35, x[0], 'class="d m"')
+    if level:
+        at = ay.at(level[0])
+        out += (f'<path d="M{left:.0f} {at:.1f}H{w}" stroke="var(--ink)" '
+                'stroke-dasharray="2 3"/>' +
+                text(left + 8, at + 15, level[1]))
+    for _, colour, dashed, points in series:
+        at = [(ax.at(a), ay.at(b)) for a, b in points if b > 0 or not y[2]]
+        dash = ' stroke-dasharray="6 4"' if dashed else ''
+        if at:
+            out += ('<path d="M' + ' L'.join('%.1f %.1f' % p for p in at) +
+                    f'" fill="none" stroke="var(--{colour})" '
+                    f'stroke-width="2.4" stroke-linejoin="round"{dash}/>')
+        if at and ends:
+            out += text(at[-1][0] + 8, at[-1][1] + 4, ends(points[-1][1]),
+                        'class="h"')
+        if len(at) < 12:
+            out += ''.join('<circle cx="%.1f" cy="%.1f" r="3" fill="var(--%s)"'
+                           '/>' % (*p, colour) for p in at)
+    return frame(w, bottom + 42, title, out)

@@ -303,7 +303,7 @@ int rig_lookup(struct rig *r, uint64_t parent, const char *name,
 
 uint64_t rig_node(struct rig *r, const char *name)
 {
-	struct fuse_entry_out e;
+	struct fuse_entry_out e = { 0 };
 
 	assert_int_equal(rig_lookup(r, 1, name, &e), 0);
 	return e.nodeid;
