@@ -361,6 +361,12 @@ void server_nodes_clear(struct server_session *s);
 ORIEL_MUST_CHECK int server_lookup(struct server_req *req,
 				   struct server_inode *dir, const char *name,
 				   struct fuse_entry_out *ret);
+/* The same, and the inode itself: counted and pinned (server_node_put()). */
+ORIEL_MUST_CHECK int server_lookup_keep(struct server_req *req,
+					struct server_inode *dir,
+					const char *name,
+					struct fuse_entry_out *ret,
+					struct server_inode **ret_ino);
 /* Reply entry for @ino, counting one lookup; its reference is used up. */
 ORIEL_MUST_CHECK int server_entry(struct server_req *req,
 				  struct server_inode *ino,
@@ -403,6 +409,22 @@ void server_peer_gauge(struct server_session *s, const struct fuse_init_in *in);
 /* Requests of all sessions that are and have been. */
 void server_peers_count(struct server_share *sh, struct server_stats *ret);
 ssize_t server_op_peer(struct server_req *req, const struct fuse_ioctl_in *in);
+
+/* op_walk.c */
+ssize_t server_op_walk(struct server_req *req, const struct fuse_ioctl_in *in);
+
+/* op_file.c: as OPEN does; a descriptor with one reservation, or -errno. */
+ORIEL_MUST_CHECK int server_open_fd(struct server_req *req,
+				    struct server_inode *ino,
+				    const struct fuse_open_in *in);
+/* A handle for it; @fd is used up in any case. */
+ORIEL_MUST_CHECK int server_open_handle(struct server_req *req,
+					struct server_inode *ino, int fd,
+					struct fuse_open_out *ret);
+/* op_data.c: the first @len bytes of the file into the client's memory, behind
+ * @skip bytes of the answer. */
+ORIEL_MUST_CHECK ssize_t server_read_behind(struct server_req *req, int fd,
+					    size_t skip, size_t len);
 
 /* handles.c */
 ORIEL_MUST_CHECK int server_handle_new(struct server_session *s, int fd,

@@ -253,32 +253,73 @@ static int lookup_open(struct server_share *sh, struct server_inode *dir,
 	return server_inode_adopt(sh, fd, stx, ret);
 }
 
-int server_lookup(struct server_req *req, struct server_inode *dir,
-		  const char *name, struct fuse_entry_out *ret)
+/* Look @name up: its inode, counted, and what statx(2) says. */
+static int find_or_open(struct server_req *req, struct server_inode *dir,
+			const char *name, struct statx *stx,
+			struct server_inode **ret)
 {
 	struct server_inode *ino;
-	struct statx stx;
-	bool is_mount;
-	int r;
 
 	if (!S_ISDIR(dir->type))
 		return -ENOTDIR;
 	/* before the look: what changes after it is an event */
 	req->covered = server_watch_dir(req, dir);
 	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-		  SERVER_STATX_MASK, &stx))
+		  SERVER_STATX_MASK, stx))
 		return -errno;
-	ino = server_inode_find(req->share, dir->fd, name, &stx);
-	if (ORIEL_UNLIKELY(!ino)) {
-		r = lookup_open(req->share, dir, name, &stx, &ino);
-		if (r)
-			return r;
-	}
-	is_mount = S_ISDIR(ino->type) && (ino->key.mnt != dir->key.mnt ||
-					  ino->key.dev != dir->key.dev);
-	r = server_entry(req, ino, &stx, ret);
+	ino = server_inode_find(req->share, dir->fd, name, stx);
+	if (ORIEL_UNLIKELY(!ino))
+		return lookup_open(req->share, dir, name, stx, ret);
+	*ret = ino;
+	return 0;
+}
+
+/* The entry of what was found in @dir; the reference is used up. */
+static int reply_found(struct server_req *req, const struct server_inode *dir,
+		       struct server_inode *ino, const struct statx *stx,
+		       struct fuse_entry_out *ret)
+{
+	bool is_mount = S_ISDIR(ino->type) && (ino->key.mnt != dir->key.mnt ||
+					       ino->key.dev != dir->key.dev);
+	int r = server_entry(req, ino, stx, ret);
+
 	if (!r && is_mount && (atomic_load_explicit(&req->s->flags,
 			memory_order_relaxed) & FUSE_SUBMOUNTS))
 		ret->attr.flags |= FUSE_ATTR_SUBMOUNT;
+	return r;
+}
+
+int server_lookup(struct server_req *req, struct server_inode *dir,
+		  const char *name, struct fuse_entry_out *ret)
+{
+	struct server_inode *ino;
+	struct statx stx;
+	int r = find_or_open(req, dir, name, &stx, &ino);
+
+	return r ? r : reply_found(req, dir, ino, &stx, ret);
+}
+
+int server_lookup_keep(struct server_req *req, struct server_inode *dir,
+		       const char *name, struct fuse_entry_out *ret,
+		       struct server_inode **ret_ino)
+{
+	struct server_inode *ino;
+	struct statx stx;
+	int r = find_or_open(req, dir, name, &stx, &ino);
+
+	if (r)
+		return r;
+	r = server_inode_pin(req->share, ino);
+	if (r) {
+		server_inode_unref(req->share, ino);
+		return r;
+	}
+	/* one reference for the entry, one for the caller */
+	server_inode_ref(ino);
+	r = reply_found(req, dir, ino, &stx, ret);
+	if (r)
+		server_node_put(req->s, ino);
+	else
+		*ret_ino = ino;
 	return r;
 }

@@ -117,6 +117,15 @@ ssize_t server_op_read(struct server_req *req)
 	return r;
 }
 
+ssize_t server_read_behind(struct server_req *req, int fd, size_t skip,
+			   size_t len)
+{
+	unsigned n = server_iov_slice(req->in, req->n_in, HDR_OUT + skip, len,
+				      req->t->iov);
+
+	return move(req, fd, n, 0, HOW_READ);
+}
+
 /* A privileged client writes to a set-uid file: the bits stay. */
 static bool keeps_suid(struct server_req *req, int fd, uint32_t write_flags)
 {

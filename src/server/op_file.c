@@ -135,25 +135,39 @@ static int open_as_asked(struct server_req *req, struct server_inode *ino,
 	return fd;
 }
 
-ssize_t server_op_open(struct server_req *req)
+int server_open_fd(struct server_req *req, struct server_inode *ino,
+		   const struct fuse_open_in *in)
 {
-	struct fuse_open_out *out = (struct fuse_open_out *)req->t->reply;
-	struct fuse_open_in in;
-	uint64_t fh;
-	int fd;
-	int r;
+	return open_as_asked(req, ino, in->flags, in->open_flags);
+}
 
-	memcpy(&in, req->t->arg, sizeof(in));
-	fd = open_as_asked(req, req->inode, in.flags, in.open_flags);
-	if (fd < 0)
-		return fd;
-	r = server_handle_new(req->s, fd, req->inode, false, &fh);
+int server_open_handle(struct server_req *req, struct server_inode *ino, int fd,
+		       struct fuse_open_out *ret)
+{
+	uint64_t fh;
+	int r = server_handle_new(req->s, fd, ino, false, &fh);
+
 	if (r) {
 		server_fd_drop(req->share, fd);
 		return r;
 	}
-	fill_open(req, req->inode, fd, fh, out);
-	return sizeof(*out);
+	fill_open(req, ino, fd, fh, ret);
+	return 0;
+}
+
+ssize_t server_op_open(struct server_req *req)
+{
+	struct fuse_open_out *out = (struct fuse_open_out *)req->t->reply;
+	struct fuse_open_in in;
+	int fd;
+	int r;
+
+	memcpy(&in, req->t->arg, sizeof(in));
+	fd = server_open_fd(req, req->inode, &in);
+	if (fd < 0)
+		return fd;
+	r = server_open_handle(req, req->inode, fd, out);
+	return r ? r : (ssize_t)sizeof(*out);
 }
 
 /* Reply of CREATE and TMPFILE for @fd, which is used up in any case. */

@@ -418,10 +418,13 @@ ssize_t server_op_ioctl(struct server_req *req)
 {
 	struct fuse_ioctl_in in;
 
-	if (!atomic_load_explicit(&req->s->is_oriel, memory_order_relaxed) ||
-	    !req->s->cfg.later_ops)
+	if (!atomic_load_explicit(&req->s->is_oriel, memory_order_relaxed))
 		return -ENOSYS;
 	memcpy(&in, req->t->arg, sizeof(in));
+	if (in.cmd == FUSE_WIRE_IOC_WALK)
+		return server_op_walk(req, &in);
+	if (!req->s->cfg.later_ops)
+		return -ENOSYS;
 	switch (in.cmd) {
 	case FUSE_WIRE_IOC_WATCH_ADD:
 	case FUSE_WIRE_IOC_WATCH_DEL:

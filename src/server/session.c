@@ -516,6 +516,10 @@ static void fill_init(const struct fuse_init_in *in, uint64_t flags,
 	/* shares that are not themselves stacked on another file system */
 	if (flags & FUSE_WIRE_PASSTHROUGH)
 		out.unused[FUSE_WIRE_INIT_OUT_STACK_DEPTH] = 1;
+	if (in->unused[0] == FUSE_WIRE_INIT_MAGIC) {
+		out.unused[FUSE_WIRE_INIT_OUT_MAGIC] = FUSE_WIRE_INIT_MAGIC;
+		out.unused[FUSE_WIRE_INIT_OUT_CAN] = FUSE_WIRE_CAN_WALK;
+	}
 	*ret = out;
 }
 

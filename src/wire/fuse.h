@@ -175,6 +175,55 @@ _Static_assert(sizeof(struct fuse_wire_peer_in) == 16, "no padding");
 _Static_assert(sizeof(struct fuse_wire_peer_name_in) == 16, "no padding");
 _Static_assert(sizeof(struct fuse_wire_peer) == 80, "no padding");
 
+/*
+ * Several steps in one round trip (docs/design/compound.md). WALK: look up the
+ * components of a path, one after the other, from the node on; open what the
+ * last one names, read its beginning, close it again; and before all that close
+ * handles that were done with earlier. The argument is followed by @n_close
+ * handles (64 bits each), then by @path_len bytes of names with single slashes
+ * between them.
+ *
+ * The answer has room for the entry of each component that was named, whatever
+ * became of it, and then the data. Each of the first @n is one lookup.
+ */
+struct fuse_wire_walk_in {
+	uint32_t flags; /* FUSE_WIRE_WALK_*: what is wanted */
+	uint32_t open_flags;
+	uint32_t size; /* READ: at most */
+	uint32_t n_names;
+	uint32_t n_close;
+	uint32_t path_len;
+};
+
+struct fuse_wire_walk_out {
+	uint64_t fh;
+	uint32_t n;     /* names found */
+	int32_t error;  /* why it ended early: -errno of the name after those, or,
+			   if all were found, of opening; 0: it did not, or what
+			   was found last leads no further */
+	uint32_t flags; /* FUSE_WIRE_WALK_*: what was done */
+	uint32_t open_flags; /* FOPEN_* */
+};
+
+#define FUSE_WIRE_WALK_OPEN (1u << 0)  /* if it is a regular file */
+#define FUSE_WIRE_WALK_READ (1u << 1)  /* with OPEN: from its beginning */
+#define FUSE_WIRE_WALK_CLOSE (1u << 2) /* with READ: if nothing is left of it */
+
+#define FUSE_WIRE_WALK_NAMES 16u
+#define FUSE_WIRE_WALK_CLOSES 16u
+#define FUSE_WIRE_WALK_PATH 2048u
+
+#define FUSE_WIRE_IOC_WALK _IOW('O', 96, struct fuse_wire_walk_in)
+
+/* fuse_init_out.unused[], for a client that said FUSE_WIRE_INIT_MAGIC: the same,
+ * and in the next word what we can do with each other. */
+#define FUSE_WIRE_INIT_OUT_MAGIC 5
+#define FUSE_WIRE_INIT_OUT_CAN 6
+#define FUSE_WIRE_CAN_WALK (1u << 0)
+
+_Static_assert(sizeof(struct fuse_wire_walk_in) == 24, "no padding");
+_Static_assert(sizeof(struct fuse_wire_walk_out) == 24, "no padding");
+
 /* The bits of ORIEL_WATCH_*. */
 #define FUSE_WIRE_WATCH_CREATE (1u << 0)
 #define FUSE_WIRE_WATCH_DELETE (1u << 1)

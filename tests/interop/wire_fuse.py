@@ -121,8 +121,8 @@ class Session(Device):
 
     # -- session
 
-    def init(self, minor=38, inode_dax=True, more=()):
-        """@more: further flag bits offered."""
+    def init(self, minor=38, inode_dax=True, more=(), oriel=False):
+        """@more: further flag bits offered; @oriel: as liboriel."""
         flags = sum(1 << b for b in (
             F_ASYNC_READ, F_BIG_WRITES, F_ASYNC_DIO, F_PARALLEL_DIROPS,
             F_MAX_PAGES, F_INIT_EXT, F_READDIRPLUS, *more))
@@ -131,7 +131,8 @@ class Session(Device):
             if inode_dax:
                 flags |= 1 << F_HAS_INODE_DAX
         body = struct.pack('<5I', 7, minor, 1 << 20, flags & 0xffffffff,
-                           flags >> 32) + bytes(44)
+                           flags >> 32) + (b'LERO' if oriel else bytes(4)) + \
+            bytes(40)
         data = self.request(INIT, 0, body, 64)
         if len(data) not in (8, 24, 64):
             raise WireError(f'INIT answered {len(data)} bytes')

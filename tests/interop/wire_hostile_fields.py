@@ -16,6 +16,7 @@ from wire_fuse import NO_HANDLE, FuseError
 
 INTERRUPT, GETLK, SETLK, SETLKW, ACCESS, BMAP, IOCTL, POLL = \
     36, 31, 32, 33, 34, 37, 39, 40
+WALK = 0x40184f60   # _IOW('O', 96, 24 bytes): docs/design/compound.md
 STATX, COPY_64, SETUP = 52, 53, fuse.SETUPMAPPING
 RANGE = 2 << 20
 F_LOCKS = (1, 10)   # POSIX, flock: INIT flags
@@ -86,6 +87,9 @@ class Templates:
             (fuse.CREATE, root, i(2, 0o644, 0, 0), b'file\0', 144),
             (BMAP, n, q(0) + i(512, 0), b'', 8),
             (IOCTL, n, q(fh) + i(0, 0x5401) + q(0) + i(0, 64), b'', 80),
+            # look up 'file', open, read and close it, after another handle
+            (IOCTL, root, q(NO_HANDLE) + i(0, WALK) + q(0) + i(36, 312) +
+             i(7, 0, 160, 1, 1, 4) + q(NO_HANDLE), b'file', 328),
             (POLL, n, q(fh, 1) + i(0, 1), b'', 8),
             (fuse.FALLOCATE, n, q(fh, 0, 100) + i(0, 0), b'', 0),
             (fuse.LSEEK, n, q(fh, 0) + i(3, 0), b'', 8),
@@ -119,7 +123,7 @@ class Patient:
             with open(os.path.join(self.t.share, 'file'), 'wb') as f:
                 f.write(bytes(range(256)) * 400)
             self.s = self.t.session(init=False)
-            self.s.init(more=F_LOCKS)
+            self.s.init(more=F_LOCKS, oriel=True)
             self.templates = Templates(self.s)
         return self.s
 
@@ -167,6 +171,20 @@ def every_field(t):
     send.drop()
 
 
+def walk(t):
+    """The request that the templates above spoil is one that is served."""
+    send = Patient(t)
+    for opcode, node, good, tail, room in send.templates.list:
+        if opcode == IOCTL and node == fuse.ROOT:
+            data = send(opcode, node, pack(good) + tail, room)
+            assert data[168:] == bytes(range(160)), data
+            assert struct.unpack_from('<IiI', data, 24) == (1, 0, 7)
+            break
+    else:
+        assert False, 'no template'
+    send.drop()
+
+
 def every_room(t):
     """Never more than there is room for, and never an answer cut in half."""
     send = Patient(t)
@@ -205,7 +223,7 @@ def pieces_of_one_byte(t):
     s = send.get()
     s.close(False)
     send.s = s = t.session(init=False, num=512)
-    s.init(more=F_LOCKS)
+    s.init(more=F_LOCKS, oriel=True)
     send.templates = Templates(s)
     compared = 0
     for opcode, node, good, tail, room in send.templates.list:
@@ -563,6 +581,6 @@ def pump(s, work):
             q.done.clear()
 
 
-CASES = [every_field, every_room, pieces_of_one_byte, names_without_end,
+CASES = [every_field, walk, every_room, pieces_of_one_byte, names_without_end,
          extensions, bad_locks, interrupts, waits_end, waits_answered_badly,
          forgotten_while_used]
