@@ -159,6 +159,16 @@ bool client_attr_cached(struct client_inode *ino, struct fuse_attr *ret)
 	return valid;
 }
 
+bool client_attr_is_current(struct client_inode *ino, uint64_t version)
+{
+	bool current;
+
+	pthread_mutex_lock(&ino->attr_lock);
+	current = ino->attr_version <= version;
+	pthread_mutex_unlock(&ino->attr_lock);
+	return current;
+}
+
 /* A reply with attributes of @ino: plausible? Then apply it. */
 static int take_attr_out(struct client_inode *ino,
 			 const struct fuse_attr_out *out, uint64_t version,

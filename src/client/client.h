@@ -20,6 +20,7 @@
  *   wait_lock            mutex: the list of followers
  *   watch_lock           mutex: watches and their events; above table_lock,
  *                        nothing is sent with it
+ *   close_lock           mutex: handles to be closed; nothing is taken with it
  *
  * The right to reap (session->reaping) is no lock but a flag that one waiting
  * thread holds; it is never waited for, see call.c.
@@ -228,6 +229,8 @@ void client_attr_apply(struct client_inode *ino, const struct fuse_attr *attr,
 		       uint64_t valid_s, uint32_t valid_ns, uint64_t version);
 /* Copy valid attributes to *@ret; false if there are none. */
 bool client_attr_cached(struct client_inode *ino, struct fuse_attr *ret);
+/* Is what a request of @version was told still so, as far as we are concerned? */
+bool client_attr_is_current(struct client_inode *ino, uint64_t version);
 /* GETATTR. @fh FUSE_WIRE_NO_FH: by nodeid. */
 ORIEL_MUST_CHECK int client_getattr(struct client_inode *ino, uint64_t fh,
 				    struct fuse_attr *ret);
@@ -308,14 +311,35 @@ struct client_walk {
 	struct client_inode *ino; /* what it names; NULL: not there, or not
 				     looked up */
 	bool must_be_dir; /* trailing slash */
+	/* with @ino, if this walk looked it up: what it was told, when */
+	struct fuse_attr attr;
+	uint64_t version; /* CLIENT_VERSION_OLD: it did not */
+};
+
+/* What a walk is to do with the regular file that it ends in, if it can be had
+ * with the same message. */
+struct client_walk_open {
+	int flags;           /* of open(2), as the daemon is to see them */
+	struct iovec data;   /* read its beginning into it, and close it again if
+				that is all of it; iov_len 0: do not */
+	/* what has been done */
+	bool tried;          /* err, or a handle unless it is closed again */
+	bool has_fh;
+	bool has_data;
+	int err;
+	uint64_t fh;
+	uint32_t fopen_flags;
+	size_t data_len;
 };
 
 /* Resolve all of @path; -ENOENT if the last component is not there. */
 ORIEL_MUST_CHECK int client_walk(struct oriel_session *s, const char *path,
 				 unsigned flags, struct client_walk *ret);
-/* As client_walk(), but a missing last component is success, ino NULL. */
+/* As client_walk(), but a missing last component is success, ino NULL. @open
+ * NULL: only resolve. On failure too a handle may be in @open. */
 ORIEL_MUST_CHECK int client_walk_create(struct oriel_session *s,
 					const char *path, unsigned flags,
+					struct client_walk_open *open,
 					struct client_walk *ret);
 /* Directory and name only; -EBUSY if there is no name ("/", "a/.."). */
 ORIEL_MUST_CHECK int client_walk_parent(struct oriel_session *s,
@@ -325,8 +349,48 @@ void client_walk_done(struct client_walk *w);
 /* One LOOKUP. */
 ORIEL_MUST_CHECK int client_lookup(struct client_inode *dir, const char *name,
 				   struct client_inode **ret);
+/* The same, and the attributes that came with it. */
+ORIEL_MUST_CHECK int client_lookup_attr(struct client_inode *dir,
+					const char *name, struct fuse_attr *attr,
+					struct client_inode **ret);
 ORIEL_MUST_CHECK ssize_t client_readlink(struct client_inode *ino, char *buf,
 					 size_t len);
+
+/* ----------------------------------------------------------- compound.c */
+
+/* Names to be looked up one after the other, in one message. */
+struct client_names {
+	char path[FUSE_WIRE_WALK_PATH]; /* slashes between them, no NUL */
+	size_t len;
+	unsigned n;
+	/* found: counted inodes, the attributes of the last one */
+	struct client_inode *found[FUSE_WIRE_WALK_NAMES];
+	unsigned n_found;
+	int err; /* of the name after those; 0: it ends with what leads no
+		    further */
+	struct fuse_attr attr;
+};
+
+/* Is the daemon one that can be asked for several things at once? */
+bool client_can_compound(const struct oriel_session *s);
+/* Add a name; false: there is no room for it. */
+bool client_names_add(struct client_names *names, const char *name, size_t len);
+/*
+ * Look them up from @dir on, and open what the last one names (@open may be
+ * NULL). 0: @names->found are the caller's. -EOPNOTSUPP: this daemon has to be
+ * asked one by one; or another -errno. Outputs are of a success only.
+ */
+ORIEL_MUST_CHECK int client_compound(struct client_inode *dir,
+				     struct client_names *names,
+				     struct client_walk_open *open);
+/* RELEASE; nothing can be done about a failure. */
+void client_release(struct oriel_session *s, uint32_t opcode, uint64_t nodeid,
+		    uint64_t fh);
+/* Close @fh, a file's that was open for reading, along with something else that
+ * is asked for, or now. */
+void client_release_later(struct oriel_session *s, uint64_t nodeid, uint64_t fh);
+/* @nodeid's are closed now, if there are any. */
+void client_release_now(struct oriel_session *s, uint64_t nodeid);
 
 /* ---------------------------------------------------------------- files */
 
@@ -336,6 +400,7 @@ struct oriel_file {
 	uint64_t fh;
 	int flags;          /* open(2) flags */
 	bool has_fh;        /* RELEASE is owed */
+	bool no_flush;      /* the daemon says that close(2) cannot fail */
 	struct list node;   /* session->files; guarded by table_lock */
 	char *path;         /* for error texts */
 	struct client_append *append; /* NULL: never gathered; inode->lock */
@@ -346,6 +411,14 @@ struct oriel_file {
 void client_unmap_all(struct oriel_session *s);
 
 /* ------------------------------------------------------------- sessions */
+
+#define CLIENT_CLOSING 8u
+
+/* A handle that the next request that can takes along to be closed. */
+struct client_closing {
+	uint64_t nodeid;
+	uint64_t fh;
+};
 
 struct oriel_session {
 	struct oriel_options opts; /* defaults filled in */
@@ -386,6 +459,13 @@ struct oriel_session {
 	bool holds_for_writes; /* constant: pwrite(2) does as FUSE_WRITE */
 
 	_Atomic uint64_t nosys; /* bits: opcodes answered with -ENOSYS */
+
+	_Atomic bool compound; /* the daemon knows FUSE_WIRE_IOC_WALK */
+	/* compound.c: close_lock */
+	pthread_mutex_t close_lock;
+	struct client_closing closing_fhs[CLIENT_CLOSING];
+	_Atomic unsigned n_closing_fhs; /* changed under the lock, looked at
+					   without */
 
 	/* inodes: table_lock */
 	pthread_mutex_t table_lock;

@@ -46,6 +46,7 @@ static int send_open(struct oriel_file *f, uint32_t opcode, int flags)
 		return err;
 	f->fh = out.fh;
 	f->has_fh = true;
+	f->no_flush = out.open_flags & FOPEN_NOFLUSH;
 	return 0;
 }
 
@@ -91,30 +92,19 @@ static int open_inode(struct oriel_file *f)
 	return err;
 }
 
-/* Nothing can be done about a failure, and nothing is lost by it. */
-static void release_handle(struct oriel_session *s, uint32_t opcode,
-			   uint64_t nodeid, uint64_t fh)
-{
-	struct fuse_release_in in = { .fh = fh };
-	struct client_call c = {
-		.opcode = opcode,
-		.nodeid = nodeid,
-		.arg = &in,
-		.arg_len = sizeof(in),
-	};
-	int err = client_call(s, &c);
-
-	(void)err;
-}
-
 static void send_release(struct oriel_file *f)
 {
 	if (!f->has_fh)
 		return;
 	f->has_fh = false;
-	release_handle(f->s,
-		       S_ISDIR(f->ino->type) ? FUSE_RELEASEDIR : FUSE_RELEASE,
-		       f->ino->nodeid, f->fh);
+	/* who was writing may be waited for, by a lease or an execve(2) */
+	if (S_ISREG(f->ino->type) && (f->flags & O_ACCMODE) == O_RDONLY)
+		client_release_later(f->s, f->ino->nodeid, f->fh);
+	else
+		client_release(f->s,
+			       S_ISDIR(f->ino->type) ? FUSE_RELEASEDIR :
+						       FUSE_RELEASE,
+			       f->ino->nodeid, f->fh);
 }
 
 /* CREATE in @dir; on success f->ino and the handle are set. */
@@ -151,12 +141,13 @@ static int create(struct oriel_file *f, struct client_inode *dir,
 	}
 	err = client_inode_get(f->s, &out.entry, version, &f->ino);
 	if (err) {
-		release_handle(f->s, FUSE_RELEASE, out.entry.nodeid,
+		client_release(f->s, FUSE_RELEASE, out.entry.nodeid,
 			       out.open.fh);
 		return err;
 	}
 	f->fh = out.open.fh;
 	f->has_fh = true;
+	f->no_flush = out.open.open_flags & FOPEN_NOFLUSH;
 	/* it may have been there, and larger, when the reply lost a race */
 	if (f->flags & O_TRUNC)
 		client_size_set(f->ino, 0);
@@ -190,7 +181,7 @@ static int file_new(struct oriel_session *s, const char *path, int flags,
 }
 
 static int open_walked(struct oriel_file *f, struct client_walk *w,
-		       mode_t mode)
+		       const struct client_walk_open *opened, mode_t mode)
 {
 	if (!w->ino) {
 		if (!(f->flags & O_CREAT))
@@ -205,20 +196,37 @@ static int open_walked(struct oriel_file *f, struct client_walk *w,
 		return -EISDIR;
 	f->ino = w->ino;
 	client_inode_ref(f->ino);
-	return open_inode(f);
+	if (!opened->tried)
+		return open_inode(f);
+	f->fh = opened->fh;
+	f->has_fh = opened->has_fh;
+	f->no_flush = opened->fopen_flags & FOPEN_NOFLUSH;
+	return opened->err;
+}
+
+/* May a walk open what it finds, whatever that is? */
+static bool may_open_on_the_way(int flags)
+{
+	return !(flags & (O_TRUNC | O_EXCL | O_DIRECTORY));
 }
 
 static int open_path(struct oriel_file *f, const char *path, mode_t mode)
 {
 	bool nofollow = (f->flags & O_NOFOLLOW) ||
 			(f->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+	struct client_walk_open opened = { .flags = f->flags & WIRE_FLAGS };
 	struct client_walk w;
-	int err = client_walk_create(f->s, path,
-				     nofollow ? CLIENT_WALK_NOFOLLOW : 0, &w);
+	int err = client_walk_create(
+		f->s, path, nofollow ? CLIENT_WALK_NOFOLLOW : 0,
+		may_open_on_the_way(f->flags) ? &opened : NULL, &w);
 
-	if (err)
+	if (err) {
+		if (opened.has_fh)
+			client_release(f->s, FUSE_RELEASE, FUSE_ROOT_ID,
+				       opened.fh);
 		return err;
-	err = open_walked(f, &w, mode);
+	}
+	err = open_walked(f, &w, &opened, mode);
 	client_walk_done(&w);
 	return err;
 }
@@ -262,13 +270,14 @@ static int flush(struct oriel_file *f)
 		.arg = &in,
 		.arg_len = sizeof(in),
 	};
-	int err, flush_err;
+	int err, flush_err = 0;
 
 	if (!S_ISREG(f->ino->type) || (f->flags & O_ACCMODE) == O_RDONLY)
 		return 0;
 	err = client_settle_times(f->ino, f->has_fh ? f->fh : FUSE_WIRE_NO_FH);
 	/* whatever became of that: the daemon has errors of its own to tell */
-	flush_err = f->has_fh ? client_call(f->s, &c) : 0;
+	if (f->has_fh && !f->no_flush)
+		flush_err = client_call(f->s, &c);
 	return flush_err && flush_err != -ENOSYS ? flush_err : err;
 }
 
@@ -281,11 +290,14 @@ int oriel_close(struct oriel_file *f)
 	client_append_close(f);
 	append_err = client_append_error(f);
 	err = flush(f);
+	send_release(f);
+	/* where nothing was flushed, it is the first to hear of it */
+	if (!err && (f->flags & O_ACCMODE) != O_RDONLY)
+		err = client_is_dead(f->s);
 	if (append_err)
 		err = append_err;
 	if (err)
 		client_fail(err, "close %s", f->path);
-	send_release(f);
 	pthread_mutex_lock(&f->s->table_lock);
 	list_del(&f->node);
 	f->s->n_files--;

@@ -159,8 +159,10 @@ static int send_remove(struct client_walk *w, uint32_t opcode)
 	err = client_call(w->dir->s, &c);
 	client_attr_invalidate(w->dir);
 	client_attr_invalidate(w->ino); /* nlink, ctime */
-	if (!err)
+	if (!err) {
 		client_inode_nameless(w->ino);
+		client_release_now(w->dir->s, w->ino->nodeid);
+	}
 	return err;
 }
 
@@ -221,8 +223,10 @@ static int send_rename(struct client_walk *from, struct client_walk *to,
 	client_attr_invalidate(from->ino);
 	if (to->ino)
 		client_attr_invalidate(to->ino);
-	if (to->ino && !err && !(flags & RENAME_EXCHANGE))
+	if (to->ino && !err && !(flags & RENAME_EXCHANGE)) {
 		client_inode_nameless(to->ino);
+		client_release_now(to->dir->s, to->ino->nodeid);
+	}
 	return err == -ENOSYS && flags ? -EINVAL : err;
 }
 

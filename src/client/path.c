@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Paths: one LOOKUP a component, nothing cached, so that a name is always what
- * the daemon has now.
+ * Paths: nothing cached, so that a name is always what the daemon has now. One
+ * LOOKUP a component; or, where the daemon can (compound.c), one message for all
+ * names up to "..", the end, or the next symbolic link: what it found is kept
+ * "ahead" of the walk, which then goes through it as through answers to LOOKUPs.
  *
  * The walk keeps the chain of directories from the root, so ".." is a step back
  * in it and can never leave the share; the text still to be walked is kept in one
@@ -29,10 +31,20 @@ struct walker {
 	size_t pos;
 	unsigned links;
 	unsigned flags;
+	bool whole; /* the last name too is looked up */
+	/* what the names that follow were found to be, counted */
+	struct client_inode *ahead[FUSE_WIRE_WALK_NAMES];
+	unsigned n_ahead;
+	unsigned at_ahead;
+	int err_ahead; /* of the name after those; 0: not known */
+	/* of the last look-up */
+	struct fuse_attr attr;
+	uint64_t version;
+	struct client_walk_open *open; /* NULL: nothing is to be opened */
 };
 
-int client_lookup(struct client_inode *dir, const char *name,
-		  struct client_inode **ret)
+int client_lookup_attr(struct client_inode *dir, const char *name,
+		       struct fuse_attr *attr, struct client_inode **ret)
 {
 	struct oriel_session *s = dir->s;
 	struct fuse_entry_out out;
@@ -50,7 +62,18 @@ int client_lookup(struct client_inode *dir, const char *name,
 		return err;
 	if (out.nodeid == 0) /* a negative entry */
 		return -ENOENT;
-	return client_inode_get(s, &out, version, ret);
+	err = client_inode_get(s, &out, version, ret);
+	if (!err)
+		*attr = out.attr;
+	return err;
+}
+
+int client_lookup(struct client_inode *dir, const char *name,
+		  struct client_inode **ret)
+{
+	struct fuse_attr attr;
+
+	return client_lookup_attr(dir, name, &attr, ret);
 }
 
 ssize_t client_readlink(struct client_inode *ino, char *buf, size_t len)
@@ -110,11 +133,19 @@ static int walker_init(struct walker *w, struct oriel_session *s,
 	w->pos = 0;
 	w->links = 0;
 	w->flags = flags;
+	w->whole = false;
+	w->n_ahead = 0;
+	w->at_ahead = 0;
+	w->err_ahead = 0;
+	w->version = CLIENT_VERSION_OLD;
+	w->open = NULL;
 	return 0;
 }
 
 static void walker_done(struct walker *w)
 {
+	while (w->at_ahead < w->n_ahead)
+		client_inode_put(w->ahead[w->at_ahead++]);
 	chain_cut(w, 0);
 	if (w->chain != w->few)
 		free(w->chain);
@@ -188,6 +219,85 @@ static struct client_inode *take_top(struct walker *w)
 }
 
 /*
+ * @name and the names that follow it, as far as one message goes; true: they are
+ * all there are, and the path ends with the last one.
+ */
+static bool names_from(const struct walker *w, const char *name,
+		       struct client_names *ret)
+{
+	const char *p = w->text + w->pos;
+
+	ret->len = 0;
+	ret->n = 0;
+	if (!client_names_add(ret, name, strlen(name)))
+		return false;
+	for (;;) {
+		const char *next = p + strspn(p, "/");
+		size_t len = strcspn(next, "/");
+		const char *rest = next + len;
+
+		if (!len) /* a slash at the end: it has to be a directory */
+			return next == p;
+		p = rest;
+		if (len == 1 && next[0] == '.')
+			continue;
+		if (len == 2 && next[0] == '.' && next[1] == '.')
+			return false;
+		if (!w->whole && !rest[strspn(rest, "/")])
+			return false;
+		if (!client_names_add(ret, next, len))
+			return false;
+	}
+}
+
+/* Look up @name and what follows; as client_compound(). */
+static int look_ahead(struct walker *w, const char *name)
+{
+	struct client_names names;
+	bool all = names_from(w, name, &names);
+	struct client_walk_open *open = all ? w->open : NULL;
+	uint64_t version = client_version(w->s);
+	int err;
+
+	if (!names.n || (names.n == 1 && !open))
+		return -EOPNOTSUPP;
+	err = client_compound(top(w), &names, open);
+	if (err)
+		return err;
+	memcpy(w->ahead, names.found, names.n_found * sizeof(w->ahead[0]));
+	w->n_ahead = names.n_found;
+	w->at_ahead = 0;
+	w->err_ahead = names.err;
+	w->attr = names.attr;
+	w->version = version;
+	return 0;
+}
+
+/* What @name, which was just taken from the text, is in the directory at the
+ * top. */
+static int look_up(struct walker *w, const char *name,
+		   struct client_inode **ret)
+{
+	int err = -EOPNOTSUPP;
+
+	/* one name is what LOOKUP is for */
+	if ((w->open || w->text[w->pos]) && w->at_ahead == w->n_ahead &&
+	    !w->err_ahead && client_can_compound(w->s)) {
+		err = look_ahead(w, name);
+		if (err && err != -EOPNOTSUPP)
+			return err;
+	}
+	if (w->at_ahead < w->n_ahead) {
+		*ret = w->ahead[w->at_ahead++];
+		return 0;
+	}
+	if (w->err_ahead)
+		return w->err_ahead;
+	w->version = client_version(w->s);
+	return client_lookup_attr(top(w), name, &w->attr, ret);
+}
+
+/*
  * Walk to the directory of the last real name, which is left in @name ("" if the
  * path ends in the root, "." or ".."; the directory is then what it names).
  */
@@ -208,7 +318,7 @@ static int walk_dirs(struct walker *w, char *name)
 		}
 		if (at_end(w))
 			return 0;
-		r = client_lookup(top(w), name, &ino);
+		r = look_up(w, name, &ino);
 		if (r)
 			return r;
 		if (S_ISLNK(ino->type)) {
@@ -244,10 +354,11 @@ static int walk_last(struct walker *w, struct client_walk *ret)
 		ret->must_be_dir = trailing_slash(w);
 		if (!ret->name[0]) {
 			ret->ino = top(w);
+			ret->version = CLIENT_VERSION_OLD;
 			client_inode_ref(ret->ino);
 			return 0;
 		}
-		err = client_lookup(top(w), ret->name, &ino);
+		err = look_up(w, ret->name, &ino);
 		if (err == -ENOENT) {
 			ret->ino = NULL;
 			return 0;
@@ -257,6 +368,8 @@ static int walk_last(struct walker *w, struct client_walk *ret)
 		if (!S_ISLNK(ino->type) ||
 		    ((w->flags & CLIENT_WALK_NOFOLLOW) && !ret->must_be_dir)) {
 			ret->ino = ino;
+			ret->attr = w->attr;
+			ret->version = w->version;
 			break;
 		}
 		err = expand_link(w, ino);
@@ -273,7 +386,8 @@ static int walk_last(struct walker *w, struct client_walk *ret)
 }
 
 int client_walk_create(struct oriel_session *s, const char *path,
-		       unsigned flags, struct client_walk *ret)
+		       unsigned flags, struct client_walk_open *open,
+		       struct client_walk *ret)
 {
 	struct walker w;
 	int err;
@@ -283,6 +397,8 @@ int client_walk_create(struct oriel_session *s, const char *path,
 	err = walker_init(&w, s, path, flags);
 	if (err)
 		return err;
+	w.whole = true;
+	w.open = open;
 	memset(ret, 0, sizeof(*ret));
 	err = walk_last(&w, ret);
 	if (!err)
@@ -295,7 +411,7 @@ int client_walk(struct oriel_session *s, const char *path, unsigned flags,
 		struct client_walk *ret)
 {
 	struct client_walk w;
-	int err = client_walk_create(s, path, flags, &w);
+	int err = client_walk_create(s, path, flags, NULL, &w);
 
 	if (err)
 		return err;

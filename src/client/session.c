@@ -58,6 +58,7 @@ static int session_alloc(const struct oriel_options *opts, const char *share,
 	client_gauge_init(s);
 	client_appends_init(s);
 	client_watches_init(s);
+	pthread_mutex_init(&s->close_lock, NULL);
 	client_held_init(s);
 	list_init(&s->pins);
 	list_init(&s->queues);
@@ -87,6 +88,7 @@ static void session_free(struct oriel_session *s)
 	pthread_mutex_destroy(&s->gauge.lock);
 	client_held_done(s);
 	client_paths_done(s);
+	pthread_mutex_destroy(&s->close_lock);
 	pthread_mutex_destroy(&s->watch_lock);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->submit_lock);
@@ -245,6 +247,10 @@ static int init_take(struct oriel_session *s, const struct fuse_init_out *out)
 					 min_u64(pages * 4096,
 						 s->slot_data_bytes));
 	s->max_read = (uint32_t)min_u64(pages * 4096, s->slot_data_bytes);
+	if (out->unused[FUSE_WIRE_INIT_OUT_MAGIC] == FUSE_WIRE_INIT_MAGIC)
+		atomic_store(&s->compound,
+			     (out->unused[FUSE_WIRE_INIT_OUT_CAN] &
+			      FUSE_WIRE_CAN_WALK) != 0);
 	return 0;
 }
 

@@ -17,27 +17,55 @@ static unsigned walk_flags(unsigned flags)
 	return flags & ORIEL_NOFOLLOW ? CLIENT_WALK_NOFOLLOW : 0;
 }
 
-/* Attributes of an inode; @fresh: those known now came with this very call. */
-static int stat_inode(struct client_inode *ino, uint64_t fh, bool fresh,
-		      struct oriel_stat *ret)
+/* All that was written here is written, and its time known to the daemon; 1 if
+ * there was such a time. */
+static int settle(struct client_inode *ino, uint64_t fh)
 {
-	struct fuse_attr attr;
 	int err = client_append_settle(ino);
 
-	if (err)
+	if (err || !atomic_load_explicit(&ino->mtime_owed,
+					 memory_order_relaxed))
 		return err;
-	if (atomic_load_explicit(&ino->mtime_owed, memory_order_relaxed)) {
-		err = client_settle_times(ino, fh);
-		if (err)
-			return err;
-		fresh = false;
+	err = client_settle_times(ino, fh);
+	return err ? err : 1;
+}
+
+/* What @w, which has just been walked, ends in. */
+static int stat_walked(const struct client_walk *w, struct oriel_stat *ret)
+{
+	const struct fuse_attr *attr = &w->attr;
+	struct fuse_attr fresh;
+	int r = settle(w->ino, FUSE_WIRE_NO_FH);
+
+	if (r < 0)
+		return r;
+	/* the walk's own LOOKUP brought them, unless it ended in the root or in
+	 * "..", or something was changed since */
+	if (r || w->version == CLIENT_VERSION_OLD ||
+	    !client_attr_is_current(w->ino, w->version)) {
+		r = client_getattr(w->ino, FUSE_WIRE_NO_FH, &fresh);
+		if (r)
+			return r;
+		attr = &fresh;
 	}
-	if (!fresh || !client_attr_cached(ino, &attr)) {
-		err = client_getattr(ino, fh, &attr);
-		if (err)
-			return err;
+	client_attr_to_stat(w->ino, attr, ret);
+	return 0;
+}
+
+static int stat_file(struct oriel_file *f, bool cached, struct oriel_stat *ret)
+{
+	uint64_t fh = f->has_fh ? f->fh : FUSE_WIRE_NO_FH;
+	struct fuse_attr attr;
+	int r = settle(f->ino, fh);
+
+	if (r < 0)
+		return r;
+	if (r || !cached || !client_attr_cached(f->ino, &attr)) {
+		r = client_getattr(f->ino, fh, &attr);
+		if (r)
+			return r;
 	}
-	client_attr_to_stat(ino, &attr, ret);
+	client_attr_to_stat(f->ino, &attr, ret);
 	return 0;
 }
 
@@ -56,10 +84,7 @@ int oriel_stat(struct oriel_session *s, const char *path, unsigned flags,
 		return 0;
 	err = client_walk(s, path, walk_flags(flags), &w);
 	if (!err) {
-		/* the walk's own LOOKUP brought them, unless it ended in the
-		 * root or in ".." */
-		err = stat_inode(w.ino, FUSE_WIRE_NO_FH, w.name[0] != '\0',
-				 ret);
+		err = stat_walked(&w, ret);
 		if (!err && s->paths)
 			client_paths_learn(w.ino, path, nofollow,
 					   names_changed);
@@ -75,8 +100,7 @@ int oriel_fstat(struct oriel_file *f, unsigned flags, struct oriel_stat *ret)
 	if (flags & ~ORIEL_FORCE_SYNC)
 		return client_fail(-EINVAL, "stat %s: flags 0x%x", f->path,
 				   flags);
-	err = stat_inode(f->ino, f->has_fh ? f->fh : FUSE_WIRE_NO_FH,
-			 !(flags & ORIEL_FORCE_SYNC), ret);
+	err = stat_file(f, !(flags & ORIEL_FORCE_SYNC), ret);
 	return err ? client_fail(err, "stat %s", f->path) : 0;
 }
 

@@ -19,6 +19,7 @@
  */
 #include <oriel/oriel.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,8 +107,13 @@ static size_t put_init(unsigned char *p)
 		.max_pages = 256,
 		.map_alignment = 12,
 		.flags2 = FUSE_HAS_INODE_DAX >> 32,
+		.unused[FUSE_WIRE_INIT_OUT_MAGIC] = FUSE_WIRE_INIT_MAGIC,
+		.unused[FUSE_WIRE_INIT_OUT_CAN] = FUSE_WIRE_CAN_WALK,
 	};
 
+	/* the others are asked one by one */
+	if (input_len % 4 == 1)
+		out.unused[FUSE_WIRE_INIT_OUT_MAGIC] = 0;
 	memcpy(p, &out, sizeof(out));
 	return sizeof(out);
 }
@@ -142,6 +148,32 @@ static size_t put_zeros(unsigned char *p, size_t n)
 {
 	memset(p, 0, n);
 	return n;
+}
+
+/* The entries of as many names as there are, none of them a surprise. */
+static size_t put_walk(unsigned char *p, const unsigned char *arg)
+{
+	struct fuse_wire_walk_in in;
+	struct fuse_wire_walk_out out = { 0 };
+	const char *name;
+	size_t at = sizeof(struct fuse_ioctl_out) + sizeof(out);
+
+	memcpy(&in, arg + sizeof(struct fuse_ioctl_in), sizeof(in));
+	name = (const char *)arg + sizeof(struct fuse_ioctl_in) + sizeof(in) +
+	       in.n_close * sizeof(uint64_t);
+	for (out.n = 0; name && out.n < in.n_names; out.n++) {
+		uint32_t type = type_of(name);
+
+		at += put_entry(p + at, type == S_IFDIR ? 13 :
+					type == S_IFLNK ? 14 : 12, type);
+		if (type == S_IFREG && out.n + 1 == in.n_names)
+			out.flags = in.flags & FUSE_WIRE_WALK_OPEN;
+		name = strchr(name, '/');
+		name += name != NULL;
+	}
+	put_zeros(p, sizeof(struct fuse_ioctl_out));
+	memcpy(p + sizeof(struct fuse_ioctl_out), &out, sizeof(out));
+	return at;
 }
 
 /* A good body for request @h with argument bytes @arg, at most @room bytes. */
@@ -194,6 +226,8 @@ static size_t honest(const struct fuse_in_header *h, const unsigned char *arg,
 	case FUSE_READLINK:
 		memcpy(p, "file", 4);
 		return 4;
+	case FUSE_IOCTL:
+		return put_walk(p, arg);
 	case FUSE_STATFS:
 		return put_zeros(p, sizeof(struct fuse_statfs_out));
 	case FUSE_LSEEK:
@@ -266,7 +300,7 @@ static uint32_t give_reply(size_t len)
 
 static uint32_t answer(void)
 {
-	unsigned char req[512];
+	unsigned char req[4096];
 	struct fuse_in_header h;
 	struct fuse_out_header oh = { 0 };
 	size_t room = (size_t)min_u64(chain.in_bytes, REPLY_MAX);
@@ -392,6 +426,28 @@ int vhost_frontend_channel_fd(const struct vhost_frontend *fe)
 int vhost_frontend_service(struct vhost_frontend *fe)
 {
 	return 0;
+}
+
+/* No descriptors ever come: nothing is mapped here. */
+void vhost_frontend_want(struct vhost_frontend *fe, struct vhost_want *w)
+{
+	w->fd = -1;
+}
+
+void vhost_frontend_unwant(struct vhost_frontend *fe, struct vhost_want *w)
+{
+}
+
+int vhost_frontend_map(struct vhost_frontend *fe,
+		       const struct vhost_local_map *p)
+{
+	return -EINVAL;
+}
+
+int vhost_frontend_unmap(struct vhost_frontend *fe, uint64_t window_off,
+			 uint64_t len)
+{
+	return -EREMOTE;
 }
 
 unsigned vhost_frontend_mappings(const struct vhost_frontend *fe)

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Several steps in one message (docs/design/compound.md): how many messages
+ * things take, that they do the same as one by one, with a daemon that does not
+ * know it, and with one that lies. client_call() is wrapped by the linker: the
+ * daemon is a real one, and its answers are changed on their way.
+ */
+#include "client/client.h"
+
+#include "fixture.h"
+
+struct answer {
+	struct fuse_ioctl_out ioctl;
+	struct fuse_wire_walk_out out;
+	struct fuse_entry_out e[FUSE_WIRE_WALK_NAMES];
+};
+
+static int refuse_with; /* 0: it does what is asked */
+static void (*spoil)(struct client_call *c, struct answer *a);
+static unsigned n_walks, n_releases;
+
+int __real_client_call(struct oriel_session *on, struct client_call *c);
+int __wrap_client_call(struct oriel_session *on, struct client_call *c);
+
+int __wrap_client_call(struct oriel_session *on, struct client_call *c)
+{
+	bool is_walk = false;
+	int err;
+
+	if (c->opcode == FUSE_IOCTL) {
+		struct fuse_ioctl_in in;
+
+		memcpy(&in, c->arg, sizeof(in));
+		is_walk = in.cmd == FUSE_WIRE_IOC_WALK;
+	}
+	n_walks += is_walk;
+	n_releases += c->opcode == FUSE_RELEASE;
+	if (is_walk && refuse_with)
+		return refuse_with;
+	err = __real_client_call(on, c);
+	if (is_walk && !err && spoil)
+		spoil(c, c->out);
+	return err;
+}
+
+static uint64_t requests(struct oriel_session *of)
+{
+	return must_info(of).requests;
+}
+
+/* The messages that @expr takes. */
+#define messages(expr)                                  \
+	({                                              \
+		uint64_t before_ = requests(s);         \
+		expr;                                   \
+		(long long)(requests(s) - before_);     \
+	})
+
+static int setup(void **state)
+{
+	fixture_setup(state);
+	ok(oriel_mkdir(s, "a", 0755));
+	ok(oriel_mkdir(s, "a/b", 0755));
+	ok(oriel_mkdir(s, "a/b/c", 0755));
+	native_write(dir, "a/b/c/d", "contents", 8);
+	native_write(dir, "top", "high", 4);
+	ok(oriel_symlink(s, "b/c", "a/link"));
+	ok(oriel_symlink(s, "c/d", "a/b/last"));
+	return 0;
+}
+
+static void read_it(const char *path, const char *want)
+{
+	struct oriel_file *f = must_open(s, path, O_RDONLY);
+	char buf[100];
+
+	equals(oriel_pread(f, buf, sizeof(buf), 0), strlen(want));
+	assert_memory_equal(buf, want, strlen(want));
+	ok(oriel_close(f));
+}
+
+static void test_stat(void **state)
+{
+	struct oriel_stat st;
+	int err;
+
+	equals(messages(st = must_stat("a/b/c/d", 0)), 1);
+	equals(st.size, 8);
+	equals(messages(st = must_stat("a/b//./c/d", 0)), 1);
+	equals(messages(st = must_stat("/a/b/c/", 0)), 1);
+	equals(messages(st = must_stat("top", 0)), 1);
+	/* ".." is gone up here: what follows is asked for anew */
+	equals(messages(st = must_stat("a/b/../b/c/d", 0)), 2);
+	equals(st.size, 8);
+	/* a link takes a READLINK, and a walk from there */
+	equals(messages(st = must_stat("a/link/d", 0)), 3);
+	equals(st.size, 8);
+	equals(messages(st = must_stat("a/link", ORIEL_NOFOLLOW)), 1);
+	assert_true(S_ISLNK(st.mode));
+	equals(messages(err = oriel_stat(s, "a/b/c/none", 0, &st)), 1);
+	equals(err, -ENOENT);
+	equals(messages(err = oriel_stat(s, "a/none/c/d", 0, &st)), 1);
+	equals(err, -ENOENT);
+	equals(oriel_stat(s, "a/b/c/d/e", 0, &st), -ENOTDIR);
+	equals(oriel_stat(s, "a/b/c/d/", 0, &st), -ENOTDIR);
+	equals(oriel_stat(s, "a/b/c/d/.", 0, &st), -ENOTDIR);
+	equals(oriel_stat(s, "a/b/c/d/..", 0, &st), -ENOTDIR);
+}
+
+/* Attributes that nobody may keep come with the walk all the same. */
+static void test_stat_without_cache(void **state)
+{
+	struct oriel_options o = { .size = sizeof(o),
+				   .attr_ttl_ms = ORIEL_NO_TTL };
+	struct oriel_session *kept = s;
+	struct oriel_stat st;
+
+	s = test_connect(dir, &o);
+	equals(messages(st = must_stat("a/b/c/d", 0)), 1);
+	equals(messages(st = must_stat("top", 0)), 1);
+	equals(messages(st = must_stat("top", 0)), 1);
+	equals(st.size, 4);
+	oriel_disconnect(s);
+	s = kept;
+}
+
+static void test_open(void **state)
+{
+	struct oriel_file *f;
+
+	read_it("top", "high");
+	equals(messages(read_it("a/b/c/d", "contents")), 2);
+	/* none for the bytes, where a descriptor of it is held by now */
+	assert_in_range(messages(read_it("top", "high")), 1, 2);
+	equals(messages(f = must_open(s, "a/b/c/d", O_RDWR)), 1);
+	equals(oriel_pwrite(f, "C", 1, 0), 1);
+	ok(oriel_close(f));
+	read_it("a/b/c/d", "Contents");
+	equals(messages(f = must_open(s, "a/b/c/d", O_RDWR | O_CREAT)), 1);
+	equals(oriel_pwrite(f, "c", 1, 0), 1);
+	ok(oriel_close(f));
+	/* one walk that finds nothing, one CREATE */
+	equals(messages(f = must_open(s, "a/b/c/new", O_RDWR | O_CREAT)), 2);
+	ok(oriel_close(f));
+	/* through links, at the end and before it */
+	read_it("a/link/d", "contents");
+	read_it("a/b/last", "contents");
+	equals(try_open("a/b/last", O_RDONLY | O_NOFOLLOW), -ELOOP);
+	equals(try_open("a/b/c/d/", O_RDONLY), -ENOTDIR);
+	equals(try_open("a/b/c/d/.", O_RDONLY), -ENOTDIR);
+	equals(try_open("a/b/c/d", O_RDONLY | O_DIRECTORY), -ENOTDIR);
+	equals(try_open("a/b/c/d", O_RDWR | O_CREAT | O_EXCL), -EEXIST);
+	equals(try_open("a/b/c", O_RDWR), -EISDIR);
+	ok(try_open("a/b/c", O_RDONLY));
+	equals(try_open("a/b/c/none", O_RDONLY), -ENOENT);
+	f = must_open(s, "a/b/c/new", O_RDWR | O_TRUNC);
+	ok(oriel_close(f));
+}
+
+/* Longer than one message takes: more components, and more bytes. */
+static void test_deep(void **state)
+{
+	char path[4096] = "deep";
+	size_t len = 4;
+	struct oriel_stat st;
+
+	ok(oriel_mkdir(s, path, 0755));
+	for (unsigned i = 0; i < 39; i++) {
+		len += (size_t)snprintf(path + len, sizeof(path) - len, "/%u",
+					i);
+		ok(oriel_mkdir(s, path, 0755));
+	}
+	/* 40 names: 16, 16 and 8 */
+	equals(messages(st = must_stat(path, 0)), 3);
+	assert_true(S_ISDIR(st.mode));
+	len = 4;
+	for (unsigned i = 0; i < 12; i++) {
+		path[len++] = '/';
+		memset(path + len, 'a' + (int)i, 250);
+		len += 250;
+		path[len] = '\0';
+		ok(oriel_mkdir(s, path, 0755));
+	}
+	equals(messages(st = must_stat(path, 0)), 2);
+	assert_true(S_ISDIR(st.mode));
+}
+
+/* A handle that waits to be closed does not keep what we remove. */
+static void test_handles_that_wait(void **state)
+{
+	struct oriel_file *f, *gone;
+
+	native_write(dir, "gone", "g", 1);
+	f = must_open(s, "top", O_RDONLY);
+	gone = must_open(s, "gone", O_RDONLY);
+	n_releases = 0;
+	ok(oriel_close(f));
+	ok(oriel_close(gone));
+	equals(n_releases, 0);
+	equals(s->n_closing_fhs, 2);
+	ok(oriel_unlink(s, "gone"));
+	equals(n_releases, 1);
+	/* the next one takes the other along */
+	equals(s->n_closing_fhs, 1);
+	f = must_open(s, "top", O_RDONLY);
+	equals(s->n_closing_fhs, 0);
+	ok(oriel_close(f));
+	/* no more than a few */
+	n_releases = 0;
+	{
+		struct oriel_file *v[CLIENT_CLOSING + 3];
+
+		for (unsigned i = 0; i < ARRAY_LEN(v); i++)
+			v[i] = must_open(s, "top", O_RDONLY);
+		for (unsigned i = 0; i < ARRAY_LEN(v); i++)
+			ok(oriel_close(v[i]));
+	}
+	equals(s->n_closing_fhs, CLIENT_CLOSING);
+	equals(n_releases, 3);
+	/* who writes is released at once */
+	n_releases = 0;
+	f = must_open(s, "top", O_RDWR);
+	ok(oriel_close(f));
+	equals(n_releases, 1);
+}
+
+/* A daemon that does not know it is asked one by one, from then on. */
+static void check_refusal(int err, bool for_good)
+{
+	struct oriel_session *kept = s;
+	struct oriel_stat st;
+
+	s = test_connect(dir, NULL);
+	read_it("top", "high");
+	equals(s->n_closing_fhs, 1);
+	refuse_with = err;
+	n_walks = n_releases = 0;
+	if (for_good) {
+		st = must_stat("a/b/c/d", 0);
+		equals(st.size, 8);
+		equals(n_walks, 1);
+		/* what it should have taken along is closed */
+		equals(n_releases, 1);
+		equals(messages(st = must_stat("a/b/c/d", 0)), 4);
+		equals(messages(read_it("a/b/c/d", "contents")), 4 + 3);
+		equals(n_walks, 1);
+	} else {
+		equals(oriel_stat(s, "a/b/c/d", 0, &st), err);
+		refuse_with = 0;
+		equals(messages(st = must_stat("a/b/c/d", 0)), 1);
+	}
+	refuse_with = 0;
+	oriel_disconnect(s);
+	s = kept;
+}
+
+static void test_refused(void **state)
+{
+	check_refusal(-ENOSYS, true);
+	check_refusal(-ENOTTY, true);
+	check_refusal(-EINVAL, true);
+	check_refusal(-EOPNOTSUPP, true);
+	check_refusal(-ESTALE, false);
+	check_refusal(-EMFILE, false);
+}
+
+/* ------------------------------------------------------------------- lies */
+
+static void more_names(struct client_call *c, struct answer *a)
+{
+	a->out.n = 5;
+}
+
+static void very_many_names(struct client_call *c, struct answer *a)
+{
+	a->out.n = UINT32_MAX;
+}
+
+static void fewer_names(struct client_call *c, struct answer *a)
+{
+	a->out.n = 2;
+	a->out.flags = 0;
+}
+
+static void opened_too_early(struct client_call *c, struct answer *a)
+{
+	a->out.n = 2;
+	a->out.error = -ENOENT;
+}
+
+static void nothing_at_all(struct client_call *c, struct answer *a)
+{
+	a->out.n = 0;
+	a->out.flags = 0;
+}
+
+static void no_node(struct client_call *c, struct answer *a)
+{
+	a->e[1].nodeid = 0;
+}
+
+static void through_a_file(struct client_call *c, struct answer *a)
+{
+	a->e[1].attr.mode = S_IFREG | 0644;
+}
+
+static void through_a_link(struct client_call *c, struct answer *a)
+{
+	a->e[1].attr.mode = S_IFLNK | 0777;
+}
+
+static void no_type(struct client_call *c, struct answer *a)
+{
+	a->e[3].attr.mode = 0644;
+}
+
+static void opened_a_directory(struct client_call *c, struct answer *a)
+{
+	a->e[3].attr.mode = S_IFDIR | 0755;
+}
+
+static void positive(struct client_call *c, struct answer *a)
+{
+	a->out.error = 2;
+}
+
+static void no_errno(struct client_call *c, struct answer *a)
+{
+	a->out.error = -4096;
+}
+
+static void both(struct client_call *c, struct answer *a)
+{
+	a->out.error = -EACCES;
+}
+
+static void unknown_flag(struct client_call *c, struct answer *a)
+{
+	a->out.flags |= 8;
+}
+
+static void unasked_data(struct client_call *c, struct answer *a)
+{
+	a->out.flags |= FUSE_WIRE_WALK_READ;
+}
+
+static void unasked_close(struct client_call *c, struct answer *a)
+{
+	a->out.flags |= FUSE_WIRE_WALK_CLOSE;
+}
+
+static void data_without_word(struct client_call *c, struct answer *a)
+{
+	c->ret_bulk = 1;
+}
+
+static void test_lies(void **state)
+{
+	static void (*const lies[])(struct client_call *, struct answer *) = {
+		more_names, very_many_names, fewer_names, opened_too_early,
+		nothing_at_all, no_node, through_a_file, through_a_link,
+		no_type, opened_a_directory, positive, no_errno, both,
+		unknown_flag, unasked_data, unasked_close, data_without_word,
+	};
+	struct oriel_session *kept = s;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
+		struct oriel_file *f = NULL;
+
+		s = test_connect(dir, NULL);
+		spoil = lies[i];
+		if (oriel_open(s, "a/b/c/d", O_RDONLY, 0, &f) != -EPROTO)
+			fail_msg("lie %u is believed", i);
+		spoil = NULL;
+		assert_null(f);
+		/* such a one is not spoken to any more */
+		equals(oriel_open(s, "top", O_RDONLY, 0, &f), -EPROTO);
+		oriel_disconnect(s);
+	}
+	s = kept;
+	read_it("a/b/c/d", "contents");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_stat),
+		cmocka_unit_test(test_stat_without_cache),
+		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_deep),
+		cmocka_unit_test(test_handles_that_wait),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_lies),
+	};
+
+	return cmocka_run_group_tests(tests, setup, fixture_teardown);
+}
