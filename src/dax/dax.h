@@ -182,8 +182,6 @@ struct dax_inode {
 				      ended */
 	_Atomic uint64_t run_bytes; /* of such steps, one after the other */
 	struct dax_backoff backoff[2]; /* by dax_intent */
-	uint32_t look;        /* the look that counted last; see heat.c */
-	uint32_t look_ranges;
 };
 
 /* 0, -ENOMEM, -EINVAL (range size not a power of two, no whole range). */

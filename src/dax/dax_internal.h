@@ -122,8 +122,7 @@ struct dax_window {
 	struct dax_range *ranges;
 	struct dax_ghost *ghost;
 	uint8_t *heat; /* of each range, as of the last look; NULL: none. Used
-			  by who looks, as this: */
-	uint32_t n_looks;
+			  by who looks */
 	_Atomic bool is_unsupported; /* map() said -ENOSYS */
 
 	/*

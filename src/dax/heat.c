@@ -3,9 +3,9 @@
  * How hot the ranges of a window are, for pictures: each look finds out which
  * were used since the look before. A hit leaves one mark only, for reclaim; a
  * look takes it away and leaves "seen" in its place, which reclaim counts the
- * same. Files are counted on the way: the few that have most ranges are kept.
- * So a window that is looked at evicts what it would have evicted, and one
- * that is not pays nothing.
+ * same. So a window that is looked at evicts what it would have evicted, and one
+ * that is not pays nothing. Files are counted on the way, in memory that is given
+ * back.
  *
  * Thread rule: any thread, but one look at a time. Window->lock is held for a few
  * ranges at once, as the clock does.
@@ -59,34 +59,32 @@ static uint8_t look_locked(struct dax_window *w, uint32_t i)
 	return heat;
 }
 
-/* One more range of @di. It is among the most, or was before it had this one, or
- * may take the last one's place. window->lock is held. */
-static void count_locked(struct dax_window *w, struct dax_inode *di,
-			 uint8_t heat, struct dax_hot_files *most)
-{
-	const uint64_t id = w->cfg.ops->file_id(w->cfg.owner, di->file);
-	struct dax_hot_file f = { id, 0, heat & DAX_HEAT_MASK };
-	unsigned i;
+/* Ranges of one file next to each other in the window. */
+struct runs {
+	struct dax_hot_file *run; /* NULL: nobody wants them, or no memory */
+	uint32_t n;
+	uint32_t max;
+};
 
-	if (di->look != w->n_looks)
-		di->look_ranges = 0;
-	di->look = w->n_looks;
-	f.ranges = ++di->look_ranges;
-	for (i = 0; i < most->n && most->file[i].id != id; i++)
-		;
-	if (i < most->n && most->file[i].heat > f.heat)
-		f.heat = most->file[i].heat;
-	if (i == most->n && i < DAX_HOT_FILES)
-		most->n++;
-	else if (i == most->n && most->file[--i].ranges >= f.ranges)
-		return;
-	for (; i && most->file[i - 1].ranges < f.ranges; i--)
-		most->file[i] = most->file[i - 1];
-	most->file[i] = f;
+static void count_locked(struct dax_window *w, uint32_t i, struct runs *runs)
+{
+	const void *file = w->ranges[i].mapping->inode->file;
+	const uint64_t id = w->cfg.ops->file_id(w->cfg.owner, file);
+	const uint8_t heat = w->heat[i] & DAX_HEAT_MASK;
+	struct dax_hot_file *last = runs->run + runs->n - 1;
+
+	if (!runs->n || last->id != id) {
+		if (runs->n == runs->max)
+			return; /* of those that came while we looked */
+		last = &runs->run[runs->n++];
+		*last = (struct dax_hot_file){ .id = id };
+	}
+	last->ranges++;
+	last->heat = heat > last->heat ? heat : last->heat;
 }
 
 /* Look at all; returns the end of the last range that is not free. */
-static uint32_t look(struct dax_window *w, struct dax_hot_files *most)
+static uint32_t look(struct dax_window *w, struct runs *runs)
 {
 	uint32_t i = 0, all, end, used = 0;
 
@@ -99,13 +97,51 @@ static uint32_t look(struct dax_window *w, struct dax_hot_files *most)
 			if (!w->heat[i])
 				continue;
 			used = i + 1;
-			if (w->cfg.ops->file_id)
-				count_locked(w, w->ranges[i].mapping->inode,
-					     w->heat[i], most);
+			if (runs->run)
+				count_locked(w, i, runs);
 		}
 		pthread_mutex_unlock(&w->lock);
 	} while (i < all);
 	return used;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct dax_hot_file *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static void keep_most(const struct dax_hot_file *f, struct dax_hot_files *most)
+{
+	unsigned i = most->n;
+
+	if (i < DAX_HOT_FILES)
+		most->n++;
+	else if (most->file[--i].ranges >= f->ranges)
+		return;
+	for (; i && most->file[i - 1].ranges < f->ranges; i--)
+		most->file[i] = most->file[i - 1];
+	most->file[i] = *f;
+}
+
+/* Add up the runs of each file. */
+static void sum_up(struct runs *runs, struct dax_hot_files *most)
+{
+	struct dax_hot_file *r = runs->run, f;
+	uint32_t i = 0;
+
+	most->n = 0;
+	if (runs->n)
+		qsort(r, runs->n, sizeof(*r), by_id);
+	while (i < runs->n) {
+		f = r[i++];
+		for (; i < runs->n && r[i].id == f.id; i++) {
+			f.ranges += r[i].ranges;
+			f.heat = r[i].heat > f.heat ? r[i].heat : f.heat;
+		}
+		keep_most(&f, most);
+	}
 }
 
 static uint8_t cell_of(const uint8_t *heat, uint32_t n)
@@ -126,15 +162,21 @@ uint32_t dax_window_heat(struct dax_window *w, uint8_t *cells, uint32_t max,
 			 uint32_t *ret_ranges_per_cell,
 			 struct dax_hot_files *ret_files)
 {
+	struct runs runs = { 0 };
 	uint32_t used, per, i, n = 0;
 
 	if (!w->heat)
 		w->heat = calloc(w->n_ranges, 1);
 	if (!w->heat || !max)
 		return 0;
-	w->n_looks++;
-	ret_files->n = 0;
-	used = look(w, ret_files);
+	pthread_mutex_lock(&w->lock);
+	runs.max = w->first_new;
+	pthread_mutex_unlock(&w->lock);
+	if (w->cfg.ops->file_id && runs.max)
+		runs.run = calloc(runs.max, sizeof(*runs.run));
+	used = look(w, &runs);
+	sum_up(&runs, ret_files);
+	free(runs.run);
 	per = used ? (used - 1) / max + 1 : 1;
 	for (i = 0; i < used; i += per)
 		cells[n++] = cell_of(w->heat + i,

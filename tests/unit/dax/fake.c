@@ -205,6 +205,19 @@ static bool fake_is_resident(void *owner, void *arg, uint64_t off,
 	return !atomic_load(&f->is_absent);
 }
 
+static uint64_t fake_file_id(void *owner, const void *file)
+{
+	(void)owner;
+	return (uintptr_t)file;
+}
+
+static void fake_tick(void *owner)
+{
+	struct fake *f = owner;
+
+	atomic_fetch_add(&f->n_ticks, 1);
+}
+
 static const struct dax_owner_ops fake_ops = {
 	.map = fake_map,
 	.unmap = fake_unmap,
@@ -213,6 +226,8 @@ static const struct dax_owner_ops fake_ops = {
 	.is_connected = fake_is_connected,
 	.file_get = fake_file_get,
 	.file_put = fake_file_put,
+	.file_id = fake_file_id,
+	.tick = fake_tick,
 };
 
 /* -------------------------------------------------------------- life cycle */

@@ -38,6 +38,7 @@ struct fake {
 	bool is_gated;   /* map() waits until it is not */
 	unsigned n_waiting;
 
+	_Atomic unsigned n_ticks;
 	_Atomic int connected;
 	_Atomic unsigned maps;        /* asked, failed ones too */
 	_Atomic unsigned unmap_calls;
