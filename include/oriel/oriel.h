@@ -311,8 +311,9 @@ ORIEL_API ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len,
 
 /*
  * Write @len bytes at @off (with O_APPEND: at the end). A write that ends past
- * the end of the file goes as one message per oriel_info.max_write_bytes, so
- * that data and size change together; one that overwrites goes through the
+ * the end of the file goes as one system call with a descriptor that is held
+ * (oriel_options.held_files), or as one message per oriel_info.max_write_bytes,
+ * so that data and size change together; one that overwrites goes through the
  * window. Returns the count; short only when part went in and then something
  * failed (disk full).
  * Window writes show in mtime and ctime at the next stat, fsync or close here;
