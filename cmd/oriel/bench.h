@@ -103,12 +103,19 @@ struct bench_way {
 	int (*end)(void *ctx);
 };
 
+/* By a session that is new each time, which goes through the file once. */
+enum bench_once {
+	ONCE_NOT = 0,
+	ONCE_A_RANGE, /* of the window, one operation */
+	ONCE_A_PIECE, /* of .bytes */
+};
+
 struct bench_case {
 	const char *key;    /* in JSON */
 	const char *text;
 	size_t bytes;       /* moved by one; 0: none */
 	unsigned needs;     /* NEEDS_* */
-	bool once_a_range;  /* as many operations as the file has ranges */
+	enum bench_once once;
 	struct {
 		double fast_ns; /* at most; 0: not judged */
 		double slow_ns; /* at least */

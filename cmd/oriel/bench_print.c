@@ -56,7 +56,7 @@ static char *rate(const struct bench_result *x, char buf[FMT_LEN])
 {
 	char num[FMT_LEN];
 
-	if (x->bc->bytes && !x->bc->once_a_range)
+	if (x->bc->bytes && x->bc->once != ONCE_A_RANGE)
 		fmt_bytes((double)x->bc->bytes * 1e9 / x->r[0].ns, num);
 	else
 		fmt_count(1e9 / x->r[0].ns, num);

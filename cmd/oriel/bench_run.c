@@ -94,7 +94,7 @@ static const char *why_not(const struct bench *b, const struct bench_case *bc,
 		return "there is no window";
 	if ((bc->needs & NEEDS_SMALL) && !b->small_is_file)
 		return "no file of 4 KiB or more to read";
-	if (bc->once_a_range && b->size < 2 * info->range_bytes)
+	if (bc->once == ONCE_A_RANGE && b->size < 2 * info->range_bytes)
 		return "the file is too short";
 	return NULL;
 }
@@ -210,8 +210,9 @@ static void measure_case(struct bench *b, struct bench_result *res,
 		add_way(&ways[n++], &bc->native, "native", &sides[1]);
 	if (res->has_bare)
 		add_way(&ways[n++], &bc->bare, "memcpy", &sides[2]);
-	for (i = 0; bc->once_a_range && i < n; i++)
-		ways[i].fixed_n = sides[0].ranges;
+	for (i = 0; bc->once && i < n; i++)
+		ways[i].fixed_n = bc->once == ONCE_A_RANGE ? sides[0].ranges :
+				  (size_t)(b->size / bc->bytes);
 	res->err = measure_ways(&b->me, ways, n, res->r);
 	if (!res->has_native && res->has_bare) {
 		/* the second was the bare copy */
@@ -273,7 +274,7 @@ static void run_case(struct bench *b, struct bench_result *res)
 	res->err = oriel_info(b->s, &before);
 	if (!res->err)
 		res->skip = why_not(b, res->bc, &before);
-	if (!res->err && !res->skip && res->bc->once_a_range &&
+	if (!res->err && !res->skip && res->bc->once &&
 	    !takes_second(b))
 		res->skip = "the daemon takes no second session";
 	if (res->err || res->skip)
@@ -314,7 +315,7 @@ static int session_err(struct bench *b, const struct bench_result *res)
 	struct oriel_stat st;
 	int err = res->err;
 
-	if (!bench_is_dead(err) || res->bc->once_a_range)
+	if (!bench_is_dead(err) || res->bc->once)
 		err = oriel_stat(b->s, "/", ORIEL_FORCE_SYNC, &st);
 	return bench_is_dead(err) ? err : 0;
 }

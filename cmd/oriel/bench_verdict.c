@@ -92,7 +92,7 @@ static struct sources sources_of(const struct bench_report *r)
 
 		/* First touches have a session of their own, and small files
 		 * do not go through the window. */
-		if (!is_good(x) || x->bc->once_a_range ||
+		if (!is_good(x) || x->bc->once ||
 		    !(x->bc->needs & NEEDS_DATA))
 			continue;
 		s.window += (double)x->window_bytes;
@@ -208,21 +208,27 @@ static void judge_held(const struct bench_report *r, struct bench_verdict *v)
 	    100 * s.message / s.all);
 }
 
+/* Small pages matter where mapping them is slow. */
 static void judge_folios(const struct bench_report *r, struct bench_verdict *v)
 {
-	const struct bench_result *x = find(r, "first_touch_4k");
+	const struct bench_result *touch = find(r, "first_touch_4k");
+	const struct bench_result *read = find(r, "first_read_1m");
+	const struct bench_result *x = NULL;
 	int percent = r->facts.huge_percent;
 	char ns[FMT_LEN];
 
-	if (!x || percent < 0 || percent >= FEW_HUGE_PERCENT ||
-	    x->r[0].ns < SLOW_TOUCH_NS)
+	if (read && grade_of(read) != BENCH_FAST)
+		x = read;
+	if (touch && touch->r[0].ns >= SLOW_TOUCH_NS)
+		x = touch;
+	if (!x || percent < 0 || percent >= FEW_HUGE_PERCENT)
 		return;
-	say(v, "small_folios", "A first touch of 2 MiB takes %s, and %d %% of "
-	    "the file is mapped by huge pages: its page cache is in small "
-	    "pieces. File systems with large folios (XFS, ext4 since Linux "
-	    "6.16, tmpfs with huge=always) have large ones for files that are "
-	    "written in pieces of 2 MiB or more, at offsets that are "
-	    "multiples of it.", fmt_ns(x->r[0].ns, ns), percent);
+	say(v, "small_folios", "'%s' takes %s, and %d %% of the file is mapped "
+	    "by huge pages: its page cache is in small pieces. File systems "
+	    "with large folios (XFS, ext4 since Linux 6.16, tmpfs with "
+	    "huge=always) have large ones for files that are written in "
+	    "pieces of 2 MiB or more, at offsets that are multiples of it.",
+	    x->bc->text, fmt_ns(x->r[0].ns, ns), percent);
 }
 
 /* The slow case that asks the daemon, of which the most is known. */
@@ -249,8 +255,9 @@ static void judge_messages(const struct bench_report *r,
 			 "here", fmt_ns(x->r[1].ns, native));
 	say(v, "messages", "What asks the daemon costs a round trip: '%s' "
 	    "takes %s%s. Keep files open instead of opening them again, list "
-	    "directories with attributes instead of asking for each, and "
-	    "gather small appends (oriel_coalesce).", x->bc->text,
+	    "directories with attributes instead of asking for each, gather "
+	    "small appends (oriel_coalesce), or let paths be believed for a "
+	    "while (path_ttl_ms).", x->bc->text,
 	    fmt_ns(x->r[0].ns, ns), more);
 }
 
@@ -280,7 +287,7 @@ static const struct bench_result *robbed(const struct bench_report *r)
 		const struct bench_result *x = &r->results[i];
 
 		if (is_good(x) && x->window_bytes && !x->requests &&
-		    !x->held_bytes && !x->bc->once_a_range &&
+		    !x->held_bytes && !x->bc->once &&
 		    x->r[0].cpu_us * 1000 < AWAY_SHARE * x->r[0].ns)
 			return x;
 	}

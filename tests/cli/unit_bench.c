@@ -44,7 +44,7 @@ static const struct bench_case *case_of(const char *key)
 	return NULL;
 }
 
-enum { READ, OVERWRITE, TOUCH, STAT, LIST, N };
+enum { READ, OVERWRITE, TOUCH, FIRST, STAT, LIST, N };
 
 struct made_up {
 	struct bench_result res[N];
@@ -71,6 +71,7 @@ static void make_up(struct made_up *m)
 	m->res[READ].window_bytes = 1 << 30;
 	set(&m->res[OVERWRITE], "overwrite_4k_random", 300, 4);
 	set(&m->res[TOUCH], "first_touch_4k", 6000, 0.9);
+	set(&m->res[FIRST], "first_read_1m", 60000, 0.95);
 	set(&m->res[STAT], "stat", 1000, 0.87);
 	m->res[STAT].requests = 1000000;
 	set(&m->res[LIST], "readdir", 30000, 0.6);
@@ -203,7 +204,11 @@ static void small_folios(void **state)
 	m.rep.facts.huge_percent = 0;
 	assert_null(judge(&m, "small_folios")); /* and fast all the same */
 	m.res[TOUCH].r[0].ns = 80000;
-	assert_says(&m, "small_folios", "takes 80 us, and 0 % of the file");
+	assert_says(&m, "small_folios", "'first touch of 2 MiB' takes 80 us, and "
+		    "0 % of the file");
+	m.res[TOUCH].r[0].ns = 6000;
+	m.res[FIRST].r[0].speed = 0.6;
+	assert_says(&m, "small_folios", "'first read, 1 MiB' takes 60 us");
 	m.rep.facts.huge_percent = 100;
 	assert_null(judge(&m, "small_folios"));
 	m.rep.facts.huge_percent = -1;
