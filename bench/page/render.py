@@ -197,7 +197,7 @@ def notes(every, f):
 
 
 # Said in words, where a target has no number here.
-NONE = ('No room is made ahead of appends (docs/adr/0009), so its target has no '
+NONE = ('No room is made ahead of appends (docs/adr/0008), so its target has no '
         'line. Passthrough of FUSE is measured by `orield --mount`; libfuse\'s '
         'own example of it, passthrough_hp, is not in Debian\'s libfuse3-dev '
         '(3.14).')
