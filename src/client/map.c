@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "dax/guard.h"
 
 struct oriel_mapping {
@@ -63,7 +64,7 @@ static int make_mapping(struct oriel_file *f, off_t off, size_t len,
 		if (err)
 			return err;
 	}
-	m = calloc(1, sizeof(*m));
+	m = malloc(sizeof(*m)); /* all of it is set below */
 	if (!m)
 		return -ENOMEM;
 	err = dax_pin(&ino->dax, (uint64_t)off, len,
@@ -72,12 +73,13 @@ static int make_mapping(struct oriel_file *f, off_t off, size_t len,
 		free(m);
 		return err;
 	}
-	client_inode_ref(ino);
 	m->ino = ino;
 	m->writable = writes;
 	if (writes)
 		atomic_store(&ino->mtime_owed, true);
 	pthread_mutex_lock(&f->s->table_lock);
+	oriel_assert(ino->refs > 0); /* the file's */
+	ino->refs++;
 	list_add_tail(&f->s->pins, &m->node);
 	pthread_mutex_unlock(&f->s->table_lock);
 	*ret = m;
@@ -115,19 +117,24 @@ int oriel_map(struct oriel_file *f, off_t off, size_t len, unsigned prot,
 void oriel_unmap(struct oriel_mapping *m)
 {
 	struct client_inode *ino;
+	bool is_last;
 
 	if (!m)
 		return;
 	ino = m->ino;
-	pthread_mutex_lock(&ino->s->table_lock);
-	list_del(&m->node);
-	pthread_mutex_unlock(&ino->s->table_lock);
 	if (m->writable) /* stores since the last settlement */
 		atomic_store(&ino->mtime_owed, true);
 	dax_unpin(&ino->dax, &m->pin);
 	atomic_fetch_sub(&ino->n_maps, 1);
+	pthread_mutex_lock(&ino->s->table_lock);
+	list_del(&m->node);
+	is_last = ino->refs == 1;
+	if (!is_last)
+		ino->refs--;
+	pthread_mutex_unlock(&ino->s->table_lock);
 	free(m);
-	client_inode_put(ino);
+	if (is_last)
+		client_inode_put(ino);
 }
 
 void client_unmap_all(struct oriel_session *s)
