@@ -24,6 +24,7 @@ struct side {
 	struct place *p;
 	struct oriel_session *s;
 	struct oriel_file *f;    /* "data", read by message */
+	struct oriel_queue *q;   /* QUEUE_DEPTH requests */
 	struct oriel_file *grow; /* what is appended to */
 	const char *grow_name;
 	int dir_fd;
@@ -231,6 +232,59 @@ DEFINE_RUN(append_run,
 DEFINE_RUN(append_run_native,
 	   full(pwrite(sd->grow_fd, sd->p->buf, KIB(4), next_end(sd))))
 
+/* Reads of random pages, @depth under way at any time, each with its own buffer. */
+#define QUEUE_DEPTH 64u
+
+static int queue_one(struct side *sd, uint64_t at)
+{
+	struct oriel_request r = {
+		.op = ORIEL_OP_READ, .file = sd->f, .len = KIB(4),
+		.buf = (char *)sd->p->buf + at * KIB(4), .user_data = at,
+		.off = random_page(sd),
+	};
+
+	return oriel_queue_prepare(sd->q, &r);
+}
+
+static int queue_reads(struct side *sd, size_t n, size_t depth)
+{
+	struct oriel_completion c[QUEUE_DEPTH];
+	size_t begun = 0, done = 0;
+	int err = 0, k;
+
+	while (!err && begun < n && begun < depth)
+		err = queue_one(sd, begun++);
+	while (!err && done < n) {
+		k = oriel_queue_submit(sd->q);
+		if (k >= 0)
+			k = oriel_queue_wait(sd->q, c, QUEUE_DEPTH, 1, -1);
+		err = k < 0 ? k : 0;
+		for (int i = 0; !err && i < k; i++, done++) {
+			err = full(c[i].result);
+			if (!err && begun < n) {
+				begun++;
+				err = queue_one(sd, c[i].user_data);
+			}
+		}
+	}
+	return err;
+}
+
+static int queue_1_run(void *ctx, size_t n)
+{
+	return queue_reads(ctx, n, 1);
+}
+
+static int queue_8_run(void *ctx, size_t n)
+{
+	return queue_reads(ctx, n, 8);
+}
+
+static int queue_64_run(void *ctx, size_t n)
+{
+	return queue_reads(ctx, n, QUEUE_DEPTH);
+}
+
 static int append_64(struct side *sd)
 {
 	ssize_t n = oriel_pwrite(sd->grow, sd->p->buf, 64, sd->end);
@@ -346,6 +400,10 @@ static const struct message_case message_case_list[] = {
 	{ "readdir-stat", NULL, names_stat_run, names_stat_run_native,
 	  "readdir, fstatat" },
 	{ "read-4k-message", NULL, read_run, read_run_native, "pread" },
+	{ "queue-1-message", NULL, queue_1_run, read_run_native, "pread" },
+	{ "queue-8-message", NULL, queue_8_run, read_run_native, "pread" },
+	{ "queue-64-message", NULL, queue_64_run, read_run_native, "pread" },
+	{ "queue-64", NULL, queue_64_run, read_run_native, "pread", true },
 	{ "append-4k", append_begin, append_run, append_run_native, "pwrite",
 	  true },
 	{ "append-4k-gathered", gathered_begin, gathered_run,
@@ -371,6 +429,8 @@ static int side_open(const char *share, const char *grow_name,
 		return err;
 	err = oriel_open(sd->s, "data", O_RDONLY, 0, &sd->f);
 	if (!err)
+		err = oriel_queue_new(sd->s, QUEUE_DEPTH, 0, &sd->q);
+	if (!err)
 		err = oriel_open(sd->s, grow_name, O_RDWR | O_CREAT, 0600,
 				 &sd->grow);
 	return err;
@@ -391,6 +451,7 @@ static void side_close(struct side *sd)
 	oriel_closedir(sd->dir);
 	if (sd->dir_native)
 		closedir(sd->dir_native);
+	oriel_queue_free(sd->q);
 	if (sd->grow)
 		oriel_close(sd->grow);
 	if (sd->f)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * oriel-bench-sweep DIR OUT.JSON [--quick]: 4 KiB reads of sets of 0.25 to 8
- * times the window, by a session with that window, one without any, and
- * pread(2) on a descriptor that stays open; in turns, medians over the rounds.
+ * oriel-bench-sweep DIR OUT.JSON [--quick]: 4 KiB reads and overwrites of sets
+ * of 0.25 to 8 times the window, by a session with that window, one without any,
+ * and pread(2) or pwrite(2) on a descriptor that stays open; in turns, medians
+ * over the rounds.
  *
  * Thread rule: one thread.
  */
@@ -10,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@
 #define PAGE 4096u
 #define ROUNDS_MAX 15
 #define OPS_MAX 60000
+#define SETTLE 8u /* rounds that do not count */
 
 enum way { WITH, OFF, NATIVE, WAYS };
 
@@ -27,9 +30,18 @@ enum way { WITH, OFF, NATIVE, WAYS };
  * beginning, so that few ranges hold them. scan+hot: every other read is the
  * next of a scan of the set, the rest fall into a quarter of the window.
  */
-enum pattern { UNIFORM, ZIPF, ZIPF_NEAR, SCAN_HOT, PATTERNS };
+enum pattern {
+	UNIFORM,
+	ZIPF,
+	ZIPF_NEAR,
+	SEQUENTIAL,
+	SCAN_HOT,
+	OVERWRITE, /* uniform */
+	PATTERNS,
+};
 static const char *const pattern_names[] = { "random", "zipf", "zipf-near",
-					     "scan+hot" };
+					     "sequential", "scan+hot",
+					     "overwrite" };
 
 struct sweep {
 	struct oriel_session *s[NATIVE];
@@ -88,12 +100,14 @@ static void plan(struct sweep *w, enum pattern pattern, size_t pages,
 	size_t hot = w->window / PAGE / 4;
 
 	for (size_t i = 0; i < w->ops; i++) {
-		if (pattern == UNIFORM)
+		if (pattern == UNIFORM || pattern == OVERWRITE)
 			w->pages[i] = next(w, pages);
 		else if (pattern == ZIPF)
 			w->pages[i] = scatter(zipf(w, pages), pages);
 		else if (pattern == ZIPF_NEAR)
 			w->pages[i] = zipf(w, pages);
+		else if (pattern == SEQUENTIAL)
+			w->pages[i] = (uint32_t)((at + i) % pages);
 		else if (i & 1)
 			w->pages[i] = (uint32_t)((at + i / 2) % pages);
 		else
@@ -101,15 +115,22 @@ static void plan(struct sweep *w, enum pattern pattern, size_t pages,
 	}
 }
 
-static int go(struct sweep *w, enum way way, double *ns)
+static ssize_t step(struct sweep *w, enum way way, bool writes, off_t off)
+{
+	if (way == NATIVE)
+		return writes ? pwrite(w->fd, w->buf, PAGE, off) :
+				pread(w->fd, w->buf, PAGE, off);
+	return writes ? oriel_pwrite(w->f[way], w->buf, PAGE, off) :
+			oriel_pread(w->f[way], w->buf, PAGE, off);
+}
+
+static int go(struct sweep *w, enum way way, bool writes, double *ns)
 {
 	double start = now();
 
 	for (size_t i = 0; i < w->ops; i++) {
 		off_t off = (off_t)w->pages[i] * PAGE;
-		ssize_t n = way == NATIVE ?
-			pread(w->fd, w->buf, PAGE, off) :
-			oriel_pread(w->f[way], w->buf, PAGE, off);
+		ssize_t n = step(w, way, writes, off);
 
 		if (n != PAGE)
 			return n < 0 && way != NATIVE ? (int)n : -EIO;
@@ -138,11 +159,16 @@ static int point(struct sweep *w, enum pattern pattern, double ratio,
 	size_t pages = (size_t)(ratio * (double)w->window) / PAGE;
 	int err = 0;
 
-	/* Two rounds before it counts, so that the window has settled. */
-	for (unsigned r = 0; !err && r < w->rounds + 2; r++) {
-		plan(w, pattern, pages, r * w->ops / 2);
+	/* What is mapped depends on what was touched: first let it settle. */
+	for (unsigned r = 0; !err && r < w->rounds + SETTLE; r++) {
+		plan(w, pattern, pages, r * w->ops);
 		for (unsigned i = 0; !err && i < WAYS; i++)
-			err = go(w, (enum way)i, r < 2 ? &skip : &t[i][r - 2]);
+			if (r >= SETTLE)
+				err = go(w, (enum way)i, pattern == OVERWRITE,
+					 &t[i][r - SETTLE]);
+			else if (i == WITH || r == 0)
+				err = go(w, (enum way)i, pattern == OVERWRITE,
+					 &skip);
 	}
 	if (err)
 		return err;
@@ -181,7 +207,7 @@ static int prepare(struct sweep *w, const char *dir)
 	for (unsigned i = 0; !err && i < NATIVE; i++) {
 		err = oriel_connect(dir, &o, &w->s[i]);
 		if (!err)
-			err = oriel_open(w->s[i], "data", O_RDONLY, 0,
+			err = oriel_open(w->s[i], "data", O_RDWR, 0,
 					 &w->f[i]);
 		o.dax = ORIEL_DAX_NEVER;
 		o.window_bytes = 0;
@@ -192,7 +218,7 @@ static int prepare(struct sweep *w, const char *dir)
 int main(int argc, char **argv)
 {
 	static const double ratios[] = { 0.25, 0.5, 1, 2, 4, 8 };
-	static struct sweep w = { .window = 64u << 20, .rounds = 9,
+	static struct sweep w = { .window = 64u << 20, .rounds = 7,
 				  .ops = 30000, .random = 88172645463325252u };
 	FILE *out;
 	int err;
@@ -211,6 +237,8 @@ int main(int argc, char **argv)
 	fprintf(out, "{ \"window_bytes\": %zu, \"results\": [\n", w.window);
 	for (unsigned i = 0; !err && i < PATTERNS * 6; i++) {
 		fputs(i ? ",\n" : "", out);
+		if (i / 6 == OVERWRITE) /* 20 times as slow as a read */
+			w.ops /= i % 6 ? 1 : 6;
 		err = point(&w, (enum pattern)(i / 6), ratios[i % 6], out);
 	}
 	fputs("\n] }\n", out);

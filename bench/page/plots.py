@@ -65,6 +65,7 @@ def every_way(f):
 SWEEP = {'random': ('uniform', 'oriel'),
          'zipf': ('zipf, hot pages anywhere', 'other'),
          'zipf-near': ('zipf, hot pages adjacent', 'peer'),
+         'sequential': ('sequential', 'native'),
          'scan+hot': ('scan beside a hot set', 'third')}
 RATIOS = [0.25, 0.5, 1, 2, 4, 8]
 

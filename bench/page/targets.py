@@ -210,7 +210,8 @@ def touch_lines(f):
 
 
 PATTERN_WORDS = {'random': 'uniform', 'zipf': 'zipf, scattered',
-                 'zipf-near': 'zipf, adjacent', 'scan+hot': 'scan and hot set'}
+                 'zipf-near': 'zipf, adjacent', 'sequential': 'sequential',
+                 'scan+hot': 'scan and hot set', 'overwrite': 'overwritten'}
 
 
 def sweep_lines(f):
@@ -218,7 +219,8 @@ def sweep_lines(f):
     for pattern, words in PATTERN_WORDS.items():
         r = f.sweep(pattern, 4)
         why = r and (f"{words}: with window {time(r['oriel_ns'])}, off "
-                     f"{time(r['off_ns'])}, pread {time(r['native_ns'])}")
+                     f"{time(r['off_ns'])}, system call "
+                     f"{time(r['native_ns'])}")
         native.append(item(words, .85, .92, r and r['vs_native'], why))
         off.append(item(words, .95, None, r and r['vs_off'], why))
     return [('set 4 times the window', native),
