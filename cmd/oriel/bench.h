@@ -51,7 +51,7 @@ struct bench {
 	int native_fd;           /* of native_root; -1 */
 	struct oriel_session *s;
 	pid_t daemon;
-	struct spot scratch;  /* directory of ours; .share NULL: none was made */
+	struct spot scratch;  /* directory of ours; .share NULL: none */
 	struct spot data;     /* .share NULL: nothing can be read */
 	struct spot small;    /* is asked for, and opened if ... */
 	bool small_is_file;   /* ... it has 4 KiB at least */

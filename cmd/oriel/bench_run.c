@@ -137,7 +137,8 @@ static void on_fault(int sig)
 
 void bench_catch_faults(void)
 {
-	struct sigaction sa = { .sa_handler = on_fault, .sa_flags = SA_ONSTACK };
+	struct sigaction sa = { .sa_handler = on_fault,
+				.sa_flags = SA_ONSTACK };
 
 	sigemptyset(&sa.sa_mask);
 	sigaction(SIGBUS, &sa, NULL);

@@ -178,7 +178,8 @@ static void judge_window(const struct bench_report *r, struct bench_verdict *v)
 		    "file (%s): %.0f %% of the bytes read came through it. "
 		    "Make it hold what is used at the same time: %s.", window,
 		    size, s.all > 0 ? 100 * s.window / s.all : 0,
-		    r->facts.window_given ? "a larger --window, or without the option" :
+		    r->facts.window_given ?
+		    "a larger --window, or without the option" :
 		    "a larger --window of orield");
 	else if (r->facts.info.dax && r->facts.info.setup_errors)
 		say(v, "refused", "The daemon refused to map %llu ranges of "

@@ -204,8 +204,8 @@ static void small_folios(void **state)
 	m.rep.facts.huge_percent = 0;
 	assert_null(judge(&m, "small_folios")); /* and fast all the same */
 	m.res[TOUCH].r[0].ns = 80000;
-	assert_says(&m, "small_folios", "'first touch of 2 MiB' takes 80 us, and "
-		    "0 % of the file");
+	assert_says(&m, "small_folios", "'first touch of 2 MiB' takes 80 us, "
+		    "and 0 % of the file");
 	m.res[TOUCH].r[0].ns = 6000;
 	m.res[FIRST].r[0].speed = 0.6;
 	assert_says(&m, "small_folios", "'first read, 1 MiB' takes 60 us");
