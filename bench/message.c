@@ -108,6 +108,7 @@ static int open_once_native(struct side *sd)
 
 #define SMALL_BYTES KIB(16)
 #define N_NAMES 1000
+#define DEEP "one/two/three/four"
 
 static int small_once(struct side *sd)
 {
@@ -128,6 +129,27 @@ static int small_once_native(struct side *sd)
 	ssize_t n = pread(fd, sd->p->buf, SMALL_BYTES, 0);
 
 	return fd < 0 || close(fd) || n != (ssize_t)SMALL_BYTES ? -EIO : 0;
+}
+
+static int file_once(struct side *sd)
+{
+	ssize_t n = oriel_read_file(sd->s, "small", sd->p->buf, SMALL_BYTES);
+
+	return n == (ssize_t)SMALL_BYTES ? 0 : n < 0 ? (int)n : -EIO;
+}
+
+static int deep_once(struct side *sd)
+{
+	struct oriel_stat st;
+
+	return oriel_stat(sd->s, DEEP, ORIEL_NOFOLLOW | ORIEL_FORCE_SYNC, &st);
+}
+
+static int deep_once_native(struct side *sd)
+{
+	struct stat st;
+
+	return fstatat(sd->dir_fd, DEEP, &st, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
 }
 
 /* One name; after the last the directory is opened again. */
@@ -215,6 +237,9 @@ static off_t next_end(struct side *sd)
 DEFINE_RUN(stat_run, stat_once(sd))
 DEFINE_RUN(stat_known_run, stat_known(sd))
 DEFINE_RUN(stat_run_native, stat_once_native(sd))
+DEFINE_RUN(deep_run, deep_once(sd))
+DEFINE_RUN(deep_run_native, deep_once_native(sd))
+DEFINE_RUN(file_run, file_once(sd))
 DEFINE_RUN(open_run, open_once(sd))
 DEFINE_RUN(open_run_native, open_once_native(sd))
 DEFINE_RUN(small_run, small_once(sd))
@@ -393,8 +418,11 @@ struct message_case {
 static const struct message_case message_case_list[] = {
 	{ "stat", NULL, stat_run, stat_run_native, "fstatat" },
 	{ "stat-ttl", NULL, stat_known_run, stat_run_native, "fstatat" },
+	{ "stat-deep", NULL, deep_run, deep_run_native, "fstatat" },
 	{ "open-close", NULL, open_run, open_run_native, "openat, close" },
 	{ "open-read-close", NULL, small_run, small_run_native,
+	  "openat, pread, close" },
+	{ "read-file", NULL, file_run, small_run_native,
 	  "openat, pread, close" },
 	{ "readdir", NULL, names_run, names_run_native, "readdir" },
 	{ "readdir-stat", NULL, names_stat_run, names_stat_run_native,
@@ -510,6 +538,25 @@ static int run_message(struct place *p, const struct message_case *mc,
 	return match_run(p->su, &m);
 }
 
+/* DEEP, a directory too, or none of it any more. */
+static int make_deep(struct place *p, bool there)
+{
+	static const char *const at[] = { "one", "one/two", "one/two/three",
+					  DEEP };
+	char path[400];
+	int err = 0;
+
+	for (size_t i = 0; !err && i < ARRAY_LEN(at); i++) {
+		snprintf(path, sizeof(path), "%s/%s", p->dir,
+			 at[there ? i : ARRAY_LEN(at) - 1 - i]);
+		if (!there)
+			rmdir(path);
+		else if (mkdir(path, 0700))
+			err = -errno;
+	}
+	return err;
+}
+
 /* "small", and N_NAMES empty files in "many". */
 static int make_names(struct place *p)
 {
@@ -522,6 +569,8 @@ static int make_names(struct place *p)
 		return -errno;
 	err = place_fill(fd, SMALL_BYTES, LAYOUT_SMALL);
 	close(fd);
+	if (!err)
+		err = make_deep(p, true);
 	snprintf(path, sizeof(path), "%s/many", p->dir);
 	if (!err && mkdir(path, 0700))
 		err = -errno;
@@ -543,6 +592,7 @@ static void remove_names(struct place *p)
 	}
 	snprintf(path, sizeof(path), "%s/many", p->dir);
 	rmdir(path);
+	make_deep(p, false);
 }
 
 int message_cases(struct place *p)

@@ -44,6 +44,10 @@ struct stage {
 
 static unsigned char buf[FILE_BYTES];
 
+/* Directories, and a file in the last. */
+static const char *const deep[] = { "one", "one/two", "one/two/three",
+				    "one/two/three/four" };
+
 /* ----------------------------------------------------------- operations */
 
 static int read_at(struct oriel_file *f, size_t len, off_t off)
@@ -120,6 +124,32 @@ static int open_close(struct stage *t, size_t i)
 	return err ? err : oriel_close(f);
 }
 
+static int stat_deep(struct stage *t, size_t i)
+{
+	struct oriel_stat st;
+
+	return oriel_stat(t->s, deep[3], 0, &st);
+}
+
+/* 64 bytes that no window has. */
+static int open_read_close(struct stage *t, size_t i)
+{
+	struct oriel_file *f;
+	int err = oriel_open(t->s, deep[3], O_RDONLY, 0, &f);
+
+	if (err)
+		return err;
+	err = read_at(f, 64, 0);
+	return err ? err : oriel_close(f);
+}
+
+static int read_file(struct stage *t, size_t i)
+{
+	ssize_t n = oriel_read_file(t->s, deep[3], buf, 64);
+
+	return n == 64 ? 0 : n < 0 ? (int)n : -EIO;
+}
+
 static int append_4k(struct stage *t, size_t i)
 {
 	int err = write_at(t->log, 4096, t->log_end);
@@ -155,6 +185,7 @@ static const struct test with_window[] = {
 	{ "miss-range", miss_range, N_MISSES },
 	{ "miss-file", miss_file, N_MISSES },
 	{ "stat", stat_name, N_MESSAGES },
+	{ "stat-deep", stat_deep, N_MESSAGES },
 	{ "open-close", open_close, N_MESSAGES },
 	{ "append-4k", append_4k, N_MESSAGES },
 	{ "append-64", append_64, N_MESSAGES },
@@ -163,6 +194,8 @@ static const struct test with_window[] = {
 };
 
 static const struct test by_message[] = {
+	{ "open-read-close-message", open_read_close, N_MESSAGES },
+	{ "read-file-message", read_file, N_MESSAGES },
 	{ "read-64-message", read_64, N_MESSAGES },
 	{ "read-4k-message", read_4k, N_MESSAGES },
 	{ "append-4k-message", append_4k, N_MESSAGES },
@@ -195,7 +228,7 @@ static int make_file(const char *dir, const char *name, size_t len)
 
 static int make_files(const char *dir)
 {
-	char name[16];
+	char path[4096], name[16];
 	int err = make_file(dir, "data", RANGE_BYTES);
 
 	if (!err)
@@ -206,6 +239,12 @@ static int make_files(const char *dir)
 		err = make_file(dir, "end", 0);
 	if (!err)
 		err = make_file(dir, "gathers", 0);
+	for (unsigned i = 0; !err && i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, deep[i]);
+		err = mkdir(path, 0700) ? -errno : 0;
+	}
+	if (!err)
+		err = make_file(dir, deep[3], 4096);
 	for (unsigned i = 0; !err && i < MANY; i++) {
 		name_small(name, sizeof(name), i);
 		err = make_file(dir, name, 4096);
@@ -224,6 +263,10 @@ static void remove_files(const char *dir)
 		snprintf(path, sizeof(path), "%s/%s", dir,
 			 i < MANY ? name : names[i - MANY]);
 		unlink(path);
+	}
+	for (unsigned i = 4; i-- > 0;) {
+		snprintf(path, sizeof(path), "%s/%s", dir, deep[i]);
+		remove(path);
 	}
 }
 

@@ -12,6 +12,7 @@ import statistics
 KIB, MIB = 1 << 10, 1 << 20
 # ns of the system call where the targets were set
 THERE = {'stat': 1100, 'open-close': 2500, 'open-read-close': 5000,
+         'read-file': 5000,
          'readdir': 200, 'readdir-stat': 1300, 'append-4k': 3200,
          'append-4k-gathered': 3200, 'read-64': 470}
 CALLS = [('stat', 'fstatat'), ('open-close', 'openat and close'),
@@ -235,9 +236,12 @@ def message_lines(f):
     return [
         ('two threads, 4 KiB reads, of one', two_threads(f)),
         ('stat', [n('asked each time', .85, 1, 'stat'),
-                  n('believed for a second', 4, 8, 'stat-ttl')]),
+                  n('believed for a second', 4, 8, 'stat-ttl'),
+                  n('of four names', .85, 1, 'stat-deep')]),
         ('open and close', [n('', .75, None, 'open-close')]),
-        ('open, read 16 KiB, close', [n('', .75, .9, 'open-read-close')]),
+        ('open, read 16 KiB, close', [
+            n('three calls', .75, .9, 'open-read-close'),
+            n('one call', .75, .9, 'read-file')]),
         ('readdir, a name', [n('names', .8, 1, 'readdir'),
                              n('with stat', .8, 1, 'readdir-stat')]),
         ('4 KiB append', [n('ext4', .85, .95, 'append-4k'),

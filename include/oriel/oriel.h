@@ -310,6 +310,16 @@ ORIEL_API ssize_t oriel_pread(struct oriel_file *f, void *buf, size_t len,
 			      off_t off);
 
 /*
+ * Read the beginning of the file at @path, at most @len bytes: as oriel_open()
+ * for reading, oriel_pread() at 0 and oriel_close(), but one message instead of
+ * several where the daemon is an orield and @len at most its largest read
+ * (oriel_info.max_read_bytes). Short only if the file is; returns the count.
+ * Errors: those of oriel_open() and oriel_pread().
+ */
+ORIEL_API ssize_t oriel_read_file(struct oriel_session *s, const char *path,
+				  void *buf, size_t len);
+
+/*
  * Write @len bytes at @off (with O_APPEND: at the end). A write that ends past
  * the end of the file goes as one system call with a descriptor that is held
  * (oriel_options.held_files), or as one message per oriel_info.max_write_bytes,

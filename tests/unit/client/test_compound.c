@@ -79,6 +79,15 @@ static void read_it(const char *path, const char *want)
 	ok(oriel_close(f));
 }
 
+/* Not a lie: another thread might. */
+static struct oriel_file *wanted_file;
+
+static void write_meanwhile(struct client_call *c, struct answer *a)
+{
+	spoil = NULL;
+	equals(oriel_pwrite(wanted_file, "34", 2, 2), 2);
+}
+
 static void test_stat(void **state)
 {
 	struct oriel_stat st;
@@ -155,6 +164,64 @@ static void test_open(void **state)
 	equals(try_open("a/b/c/none", O_RDONLY), -ENOENT);
 	f = must_open(s, "a/b/c/new", O_RDWR | O_TRUNC);
 	ok(oriel_close(f));
+}
+
+static ssize_t file_reads(const char *path, size_t len, const char *want)
+{
+	char buf[100];
+	ssize_t n;
+
+	memset(buf, '?', sizeof(buf));
+	n = oriel_read_file(s, path, buf, len);
+	if (n >= 0 && want) {
+		equals(n, strlen(want));
+		assert_memory_equal(buf, want, (size_t)n);
+		assert_int_equal(buf[n], '?');
+	}
+	return n;
+}
+
+static void test_read_file(void **state)
+{
+	static unsigned char much[300000];
+	struct oriel_file *f;
+	ssize_t n;
+
+	equals(messages(file_reads("a/b/c/d", 50, "contents")), 1);
+	equals(messages(file_reads("a/b/c/d", 8, "contents")), 1);
+	equals(messages(file_reads("a/b/c/d", 3, "con")), 1);
+	equals(file_reads("a/b/c/d", 0, ""), 0);
+	native_write(dir, "empty", "", 0);
+	equals(messages(file_reads("empty", 50, "")), 1);
+	/* the link, what is behind it */
+	equals(messages(file_reads("a/link/d", 50, "contents")), 3);
+	equals(messages(file_reads("a/b/last", 50, "contents")), 3);
+	native_pattern(dir, "much", sizeof(much), 5);
+	equals(messages(n = oriel_read_file(s, "much", much, sizeof(much))),
+	       1);
+	equals(n, sizeof(much));
+	equals(pattern_check(much, sizeof(much), 5, 0), sizeof(much));
+	equals(file_reads("a", 50, NULL), -EISDIR);
+	equals(file_reads("none", 50, NULL), -ENOENT);
+	equals(file_reads("a/none/d", 50, NULL), -ENOENT);
+	equals(file_reads("a/b/c/d/", 50, NULL), -ENOTDIR);
+	equals(file_reads("", 50, NULL), -ENOENT);
+	/* what was gathered and not yet sent is read too */
+	native_write(dir, "log", "", 0);
+	f = must_open(s, "log", O_WRONLY | O_APPEND);
+	equals(oriel_pwrite(f, "1", 1, 0), 1);
+	ok(oriel_coalesce(f, 4096, 60000));
+	equals(oriel_pwrite(f, "2", 1, 0), 1);
+	file_reads("log", 50, "12");
+	ok(oriel_close(f));
+	/* so is what was sent while the answer was on its way */
+	f = must_open(s, "log", O_RDWR);
+	wanted_file = f;
+	spoil = write_meanwhile;
+	file_reads("log", 50, "1234");
+	spoil = NULL;
+	ok(oriel_close(f));
+	equals(must_info(s).open_files, 0);
 }
 
 /* Longer than one message takes: more components, and more bytes. */
@@ -243,7 +310,9 @@ static void check_refusal(int err, bool for_good)
 		equals(n_releases, 1);
 		equals(messages(st = must_stat("a/b/c/d", 0)), 4);
 		equals(messages(read_it("a/b/c/d", "contents")), 4 + 3);
+		file_reads("a/b/c/d", 50, "contents");
 		equals(n_walks, 1);
+		file_reads("a/b/c/d", 50, "contents");
 	} else {
 		equals(oriel_stat(s, "a/b/c/d", 0, &st), err);
 		refuse_with = 0;
@@ -354,6 +423,47 @@ static void data_without_word(struct client_call *c, struct answer *a)
 	c->ret_bulk = 1;
 }
 
+static void data_without_flags(struct client_call *c, struct answer *a)
+{
+	a->out.flags = 0;
+}
+
+static void more_data(struct client_call *c, struct answer *a)
+{
+	c->ret_bulk = c->bulk_len + 1;
+}
+
+static void closed_and_not_read(struct client_call *c, struct answer *a)
+{
+	c->ret_bulk = 0;
+	a->out.flags &= ~FUSE_WIRE_WALK_READ;
+}
+
+static void read_and_not_opened(struct client_call *c, struct answer *a)
+{
+	a->out.flags &= ~FUSE_WIRE_WALK_OPEN;
+}
+
+static void test_lies_of_data(void **state)
+{
+	static void (*const lies[])(struct client_call *, struct answer *) = {
+		more_data, closed_and_not_read, read_and_not_opened, both,
+		positive, opened_a_directory, data_without_flags,
+	};
+	struct oriel_session *kept = s;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lies); i++) {
+		s = test_connect(dir, NULL);
+		spoil = lies[i];
+		if (file_reads("a/b/c/d", 50, NULL) != -EPROTO)
+			fail_msg("lie %u is believed", i);
+		spoil = NULL;
+		oriel_disconnect(s);
+	}
+	s = kept;
+	file_reads("a/b/c/d", 50, "contents");
+}
+
 static void test_lies(void **state)
 {
 	static void (*const lies[])(struct client_call *, struct answer *) = {
@@ -387,10 +497,12 @@ int main(void)
 		cmocka_unit_test(test_stat),
 		cmocka_unit_test(test_stat_without_cache),
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_read_file),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_handles_that_wait),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_lies_of_data),
 	};
 
 	return cmocka_run_group_tests(tests, setup, fixture_teardown);
