@@ -2,8 +2,10 @@
 /*
  * A session that does what it is told, for the tests of oriel top:
  *
- *	top_client SHARE [private]
- *	                      one command a line of stdin, each answered by "ok"
+ *	top_client SHARE [private|alone]
+ *
+ * private: names are not told; alone: no thread of its own. One command a line of
+ * stdin, each answered by "ok":
  *
  *	open NAME             the file of what follows; %n and %e are a new line
  *	                      and an escape
@@ -12,8 +14,8 @@
  *	statfs N              N messages
  *	slow PID MS           one message, answered by a daemon that is stopped
  *	                      until MS milliseconds after it was sent
- *	spin [hits]           hits, and messages, until the next line; answered
- *	                      at once
+ *	spin [hits|threads]   hits, and messages (of four threads), until the next
+ *	                      line; answered at once
  *	idle                  nothing
  *
  * A failure is said on stderr and ends it.
@@ -100,6 +102,31 @@ static void read_at(long long off)
 	check("read", oriel_pread(file, buf, sizeof(buf), (off_t)off));
 }
 
+static _Atomic bool is_over;
+
+static void *spin_main(void *arg)
+{
+	while (!is_over) {
+		hits(100);
+		statfs_once();
+	}
+	return arg;
+}
+
+static void spin_threads(void)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	pthread_t t[4];
+
+	is_over = false;
+	for (unsigned i = 0; i < 4; i++)
+		check("thread", -pthread_create(&t[i], NULL, spin_main, NULL));
+	poll(&in, 1, -1);
+	is_over = true;
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+}
+
 static void spin(bool only_hits)
 {
 	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
@@ -129,7 +156,9 @@ static void open_file(char *name)
 int main(int argc, char **argv)
 {
 	const struct oriel_options o = {
-		.size = sizeof(o), .no_file_names = argc > 2,
+		.size = sizeof(o),
+		.no_file_names = argc > 2 && strcmp(argv[2], "private") == 0,
+		.no_background = argc > 2 && strcmp(argv[2], "alone") == 0,
 	};
 
 	char line[256], name[200];
@@ -155,7 +184,9 @@ int main(int argc, char **argv)
 			slow((pid_t)a, b);
 		puts("ok");
 		fflush(stdout);
-		if (strncmp(line, "spin", 4) == 0)
+		if (strcmp(line, "spin threads\n") == 0)
+			spin_threads();
+		else if (strncmp(line, "spin", 4) == 0)
 			spin(strcmp(line, "spin hits\n") == 0);
 	}
 	if (file)

@@ -27,9 +27,15 @@ class Client:
         case.addCleanup(self.p.stdout.close)
         case.addCleanup(self.p.wait)
         case.addCleanup(self.p.kill)
-        case.addCleanup(self.p.stdin.close)
+        case.addCleanup(self.close)
         self.pid = self.p.pid
         self.answer()
+
+    def close(self):
+        try:
+            self.p.stdin.close()
+        except BrokenPipeError:
+            pass
 
     def answer(self):
         if self.p.stdout.readline() != "ok\n":
@@ -70,6 +76,30 @@ class Case(clilib.Case):
 
     def client(self):
         return Client(self)
+
+    def until(self, condition):
+        """Try until it is true; what it is then. A session that has no
+        processor for as long as top waits is asked again."""
+        end = time.monotonic() + PATIENCE
+        while not (result := condition()):
+            self.assertLess(time.monotonic(), end)
+        return result
+
+    def claims(self, n=1, also=lambda claims: True):
+        """All sessions, when all @n of them tell of themselves."""
+        def answered():
+            all_ = self.top()["sessions"]
+            self.assertEqual(len(all_), n)
+            return all_ if all("claims" in s and also(s["claims"])
+                               for s in all_) else None
+        return self.until(answered)
+
+    def text(self, *words):
+        """What top prints, when it has the words."""
+        def printed():
+            out = self.oriel("top", "-i0.05", "--once", "sock").out
+            return out if all(w in out for w in words) else None
+        return self.until(printed)
 
     def top(self, *args):
         return json.loads(self.oriel("top", "-i0.05", "--once", "--json",
