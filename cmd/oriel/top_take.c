@@ -80,10 +80,12 @@ static void row_done(struct top_row *r)
 	free(r->files);
 }
 
+/* This question or, of another watcher, a later one: numbers wrap. */
 static bool is_answered(const struct top_row *r)
 {
 	return !(r->peer.flags & ORIEL_PEER_GAUGE) || !r->asked || !r->now ||
-	       (r->now->valid && r->now->answers == r->asked);
+	       (r->now->valid &&
+		r->now->answers - r->asked <= (uint32_t)INT32_MAX);
 }
 
 /* What was known of session @p moves over from the old rows. */

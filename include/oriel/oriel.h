@@ -891,10 +891,11 @@ struct oriel_peer_stats {
 };
 
 /*
- * What is known of session @id. With @ask it is asked to publish, which it does
- * at once, but after this call has returned: look again some milliseconds later,
- * until ret->answers is what was asked. Latencies are taken while it is asked at
- * least every five seconds.
+ * What is known of session @id. With @ask it is asked to publish: it notices with
+ * its next message, or the 256th hit of a thread, and one that does nothing does
+ * not. So look again some milliseconds later, until ret->answers is what was
+ * asked, or later (others ask, too, and it wraps). Latencies are taken while it is
+ * asked at least every five seconds.
  * Errors also: -EINVAL (size is 0), -ENOENT (it has gone), -EACCES (not yours to
  * see), -EOPNOTSUPP.
  */

@@ -155,6 +155,30 @@ static void rates(void **state)
 	assert_true(top_hit_percent(&r) < 0);
 }
 
+/* Its page is as old as it says, unless it answers this question or a later
+ * one. */
+static void idle(void **state)
+{
+	static const struct {
+		uint32_t asked;
+		uint32_t answers;
+		uint64_t idle;
+	} cases[] = {
+		{ 5, 5, 0 }, { 5, 6, 0 }, { 5, 4, 9 },
+		{ UINT32_MAX, 3, 0 }, { 3, UINT32_MAX, 9 }, { 0, 0, 0 },
+	};
+	struct top_row r = row_of_two();
+
+	after.age_ns = 9500000000u;
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		r.asked = cases[i].asked;
+		after.answers = cases[i].answers;
+		assert_int_equal(top_idle_s(&r), cases[i].idle);
+	}
+	r.active_ns = 0;
+	assert_int_equal(top_idle_s(&r), 3);
+}
+
 /* ---------------------------------------------------------------- pictures */
 
 /* A full one: everything that can be long is. */
@@ -291,6 +315,7 @@ int main(void)
 		cmocka_unit_test(few_and_none),
 		cmocka_unit_test(only_what_is_new),
 		cmocka_unit_test(rates),
+		cmocka_unit_test(idle),
 		cmocka_unit_test(fills_a_screen_exactly),
 		cmocka_unit_test(orders),
 		cmocka_unit_test(requests_of_a_guest),
