@@ -164,8 +164,18 @@ def measure(o, engine, folder):
             result = summarize(o, case, name, ways, jobs)
             report['cases'].append(result)
             print_case(result)
+            save(o, report)
     report['load'] = os.getloadavg()[0]
-    return report
+    save(o, report)
+
+
+def save(o, report):
+    """After each case: whoever ends us has what there is."""
+    if o.json:
+        with open(o.json + '.new', 'w') as f:
+            json.dump(report, f, indent=1)
+            f.write('\n')
+        os.rename(o.json + '.new', o.json)
 
 
 def options():
@@ -190,13 +200,9 @@ def main():
         sys.exit(r.returncode)
     folder = tempfile.mkdtemp(prefix='oriel-fio-', dir=o.dir)
     try:
-        report = measure(o, r.stdout.strip(), folder)
+        measure(o, r.stdout.strip(), folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if o.json:
-        with open(o.json, 'w') as f:
-            json.dump(report, f, indent=1)
-            f.write('\n')
 
 
 if __name__ == '__main__':

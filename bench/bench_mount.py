@@ -125,6 +125,13 @@ def table(title, result, names):
         print(row)
 
 
+def save(path, out):
+    """After each place: whoever ends us has what there is."""
+    with open(path + ".new", "w") as f:
+        json.dump(out, f, indent=1)
+    os.rename(path + ".new", path)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("mount_ops")
@@ -148,9 +155,8 @@ def main():
             table(title, out[title], [s.name for s in found])
         finally:
             shutil.rmtree(base, ignore_errors=True)
-    if args.json:
-        with open(args.json, "w") as f:
-            json.dump(out, f, indent=1)
+        if args.json:
+            save(args.json, out)
     return 0
 
 

@@ -7,6 +7,16 @@
 
 #include <string.h>
 
+bool is_over(struct suite *su, const char *what, const char *where)
+{
+	if (!su->end_ns || now_ns() < su->end_ns)
+		return false;
+	if (!su->left_out++)
+		report_note(su->report, "The time was over before %s on %s: "
+			    "it and what follows was left out.", what, where);
+	return true;
+}
+
 int match_run(struct suite *su, const struct match *m)
 {
 	const struct measure me = { .rounds = su->rounds,
@@ -14,15 +24,8 @@ int match_run(struct suite *su, const struct match *m)
 	struct match_result mr = { .match = *m, .rounds = su->rounds };
 	int err;
 
-	if (!is_wanted(su, m->name))
+	if (!is_wanted(su, m->name) || is_over(su, m->name, m->fs))
 		return 0;
-	if (su->end_ns && now_ns() > su->end_ns) {
-		if (!su->left_out++)
-			report_note(su->report, "The time was over before %s "
-				    "on %s: it and what follows was left out.",
-				    m->name, m->fs);
-		return 0;
-	}
 	err = measure_ways(&me, m->ways, m->n_ways, mr.ways);
 	if (err)
 		fprintf(stderr, "bench: %s on %s: %s\n", m->name, m->fs,

@@ -68,6 +68,8 @@ struct match_result {
 	unsigned rounds;
 };
 
+/* Is the time over? The first time it is, @what and @where go to the report. */
+bool is_over(struct suite *su, const char *what, const char *where);
 /* Run @m and hand what came out to the report. 0, or the first error. */
 int match_run(struct suite *su, const struct match *m);
 
@@ -80,6 +82,8 @@ void report_add(struct report *r, const struct match_result *mr);
 /* A sentence that belongs under the tables. */
 void report_note(struct report *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Write out_dir/results.json only. */
+int report_save(const struct report *r);
 /* Write out_dir/results.json and out_dir/table.md, and the latter to stdout. */
 int report_write(struct report *r);
 void report_free(struct report *r);

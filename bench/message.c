@@ -525,6 +525,7 @@ static int run_message(struct place *p, const struct message_case *mc,
 		},
 	};
 	struct side one_cpu = sides[2];
+	int err;
 
 	for (unsigned i = 0; i < m.n_ways; i++) {
 		m.ways[i].ctx = &sides[i];
@@ -532,10 +533,13 @@ static int run_message(struct place *p, const struct message_case *mc,
 	}
 	m.ways[0].ctx = ours;
 	one_cpu.begin = mc->begin;
+	one_cpu.dir = NULL;
 	m.ways[3].ctx = &one_cpu;
 	m.ways[3].begin = one_cpu_begin;
 	m.ways[3].end = one_cpu_end;
-	return match_run(p->su, &m);
+	err = match_run(p->su, &m);
+	oriel_closedir(one_cpu.dir);
+	return err;
 }
 
 /* DEEP, a directory too, or none of it any more. */

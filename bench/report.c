@@ -304,9 +304,14 @@ static int write_to(const struct report *r, const char *name,
 	return fclose(f) ? -errno : 0;
 }
 
+int report_save(const struct report *r)
+{
+	return write_to(r, "results.json", write_json);
+}
+
 int report_write(struct report *r)
 {
-	int err = write_to(r, "results.json", write_json);
+	int err = report_save(r);
 
 	if (!err)
 		err = write_to(r, "table.md", write_tables);

@@ -59,7 +59,12 @@ static int measure(struct suite *su)
 	int err = 0;
 
 	for (size_t i = 0; !err && i < (su->one ? 1 : ARRAY_LEN(stops)); i++)
-		err = measure_at(su, &stops[i]);
+		/* whoever ends us later has what there is */
+		if (!is_over(su, "every case", stops[i].parent)) {
+			err = measure_at(su, &stops[i]);
+			if (!err)
+				err = report_save(su->report);
+		}
 	return err;
 }
 

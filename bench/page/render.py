@@ -109,7 +109,8 @@ def line_cells(what, items):
     else:
         verdict = 'met' if not missing else f'{len(items) - len(missing)} of ' \
             f'{len(items)} met, rest not measured'
-    why = '; '.join(dict.fromkeys(i['why'] for i in short if i['why']))
+    why = '; '.join(i['why'] if len(items) == 1 or i['why'].startswith(
+        i['label']) else f"{i['label']}: {i['why']}" for i in short)
     return [what, target, ' / '.join(
         number(i['got'], i['unit']) +
         ('*' if i['verdict'] == 'stretch' else '') for i in items),
@@ -257,7 +258,7 @@ def page(every, f):
                     ('Machine', machine_line(every)),
                     ('Files', folio_line(f)),
                     ('Price of a call', calls_line(f)),
-                    ('Left out', '; '.join(absences(every)))) if s) + '</div>')
+                    ('Not in full', '; '.join(absences(every)))) if s) + '</div>')
     for title, sentence, columns, pictures in plots.sections(f):
         body += (f'<h2>{html.escape(title)}</h2>' if title else '') + (
             f'<p>{html.escape(sentence)}</p>' if sentence else '')

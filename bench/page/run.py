@@ -39,6 +39,10 @@ class Absent(Exception):
     """A step that this machine cannot do."""
 
 
+class Late(Absent):
+    """One whose time was over. What it had written by then counts."""
+
+
 # ---------------------------------------------------------------- processes
 
 def children():
@@ -71,7 +75,7 @@ def run(o, command):
     try:
         code = p.wait(max(o.until - time.monotonic(), 1))
     except subprocess.TimeoutExpired:
-        raise Absent('was ended when the time budget was over') from None
+        raise Late('was ended when its part of the time was over') from None
     finally:
         if p.poll() is None:
             p.kill()
@@ -92,12 +96,24 @@ def load(path):
 
 # ------------------------------------------------------------------- steps
 
+def run_for(o, out, command):
+    """What @command wrote to @out, as far as it came."""
+    try:
+        run(o, command)
+    except Late:
+        if not os.path.exists(out):
+            raise
+        o.notes.append('its part of the time was over before it was through')
+    return load(out)
+
+
 def suite(o, scratch, *more):
-    seconds = max(o.until - time.monotonic() - 5, 1)
-    run(o, [o.build + '/bench/oriel-bench-suite', '--out=' + scratch,
-            f'--seconds={seconds:.0f}', '--shm=' + o.shm,
-            *(['--quick', '--rounds=9'] if o.short else []), *more])
-    return load(scratch + '/results.json')
+    # it leaves out cases, but what it has begun may take a while to end
+    seconds = max((o.until - time.monotonic()) * 0.85, 1)
+    return run_for(o, scratch + '/results.json', [
+        o.build + '/bench/oriel-bench-suite', '--out=' + scratch,
+        f'--seconds={seconds:.0f}', '--shm=' + o.shm,
+        *(['--quick', '--rounds=9'] if o.short else []), *more])
 
 
 def step_suite(o, scratch):
@@ -126,9 +142,9 @@ def step_xfs(o, scratch):
 
 def python_step(o, scratch, program, *args):
     out = scratch + '/out.json'
-    run(o, [sys.executable, os.path.join(SOURCE, 'bench', program), *args,
-            '--json=' + out, '--dir=' + scratch])
-    return load(out)
+    return run_for(o, out, [
+        sys.executable, os.path.join(SOURCE, 'bench', program), *args,
+        '--json=' + out, '--dir=' + scratch])
 
 
 def step_fuse(o, scratch):
@@ -203,14 +219,20 @@ def plan(o, name, left):
     _, full, short = STEPS[name]
     after = o.steps[o.steps.index(name) + 1:]
     mine = left - sum(STEPS[n][2] for n in after)
-    if o.quick or mine >= full:
-        return ('full', '') if mine > 0 else (None, 'no time left')
+    if mine >= full or (o.quick and left >= short):
+        return 'full', ''
     if left >= short:
         return 'short', f'shortened: {left:.0f} s were left of the budget'
     return None, f'left out: {left:.0f} s were left of the budget'
 
 
+# However slow the machine is, a step takes no more than so many times what a
+# full one does on an idle one.
+PATIENCE = 1.6
+
+
 def do_step(o, name, end):
+    work, full, short = STEPS[name]
     left = end - time.monotonic()
     how, why = plan(o, name, left)
     if not how:
@@ -218,12 +240,14 @@ def do_step(o, name, end):
     after = sum(STEPS[n][2] for n in o.steps[o.steps.index(name) + 1:])
     start = time.monotonic()
     o.short = o.quick or how == 'short'
-    o.until = start + max(left - after, min(left, STEPS[name][2]))
+    o.notes = [why] if why else []
+    o.until = start + min(max(left - after, min(left, short)),
+                          max(PATIENCE * full, 60))
     scratch = tempfile.mkdtemp(dir=o.top)
     try:
-        got = {'data': STEPS[name][0](o, scratch),
+        got = {'data': work(o, scratch),
                'seconds': round(time.monotonic() - start, 1)}
-        return dict(got, note=why) if why else got
+        return dict(got, note='; '.join(o.notes)) if o.notes else got
     except (Absent, OSError, ValueError, KeyError) as e:
         return {'absent': str(e)}
     finally:

@@ -96,8 +96,9 @@ def why_short(name, ways, target):
     copy = ways.get('memcpy')
     if copy:
         if copy['speed'] < target:
-            return (f"a bare memcpy is {speed(copy['speed'])}: "
-                    "past what memory allows here")
+            return (f"past what memory allows: a bare memcpy is "
+                    f"{speed(copy['speed'])}, ours takes "
+                    f"{time(max(ours['over_third_ns'], 0))} more")
         return (f"a bare memcpy takes {time(copy['ns_per_op'])}, ours "
                 f"{time(ours['over_third_ns'])} more, the call "
                 f"{time(native['ns_per_op'])}")
@@ -251,7 +252,9 @@ def message_lines(f):
             n('64 B', 2.5, 3.5, 'append-64-gathered')]),
         ('first request after 5 ms idle, of an eventfd\'s way there and back',
          [item('', 1.2, None, wake or None, idle and
-               f"ours {time(idle['oriel']['ns_per_op'])}", 'x', False)]),
+               f"ours {time(idle['oriel']['ns_per_op'])}, the eventfds " +
+               time(next(w['ns_per_op'] for n, w in idle.items()
+                         if n != 'oriel')), 'x', False)]),
         ('processor time, idle', idle_items(f))]
 
 
