@@ -243,6 +243,18 @@ static void note_range_of_run(const struct io *io, uint64_t run,
 				      run * RUN_AHEAD);
 }
 
+/* Is what there is of the range not in memory? */
+static bool is_cold(const struct io *io, const struct dax_want *want)
+{
+	const struct dax_config *cfg = &io->di->window->cfg;
+	uint64_t have = min_u64(want->file_last + 1, io->size) -
+			want->file_start;
+
+	return cfg->ops->is_resident &&
+	       !cfg->ops->is_resident(cfg->owner, io->di->file,
+				      want->file_start, have);
+}
+
 /*
  * It can be done without a round trip: is it worth mapping all the same? What is
  * gone through in small steps one after the other is, at once; else what was
@@ -252,10 +264,7 @@ static void note_range_of_run(const struct io *io, uint64_t run,
 static bool pays(const struct io *io, size_t n, struct dax_want *want)
 {
 	struct dax_inode *di = io->di;
-	const struct dax_config *cfg = &di->window->cfg;
 	uint64_t run = note_run(di, io->pos, n);
-	uint64_t have = min_u64(want->file_last + 1, io->size) -
-			want->file_start;
 	bool is_run = n < DAX_LARGE_STEP && run >= DAX_LARGE_STEP;
 
 	want->is_cheap = true;
@@ -265,9 +274,7 @@ static bool pays(const struct io *io, size_t n, struct dax_want *want)
 		return false;
 	if (!dax_is_affordable(di->window, want))
 		return false;
-	if (cfg->ops->is_resident &&
-	    !cfg->ops->is_resident(cfg->owner, di->file, want->file_start,
-				   have)) {
+	if (is_cold(io, want)) {
 		dax_admit_later(di->window, di, want);
 		return false;
 	}
@@ -366,6 +373,11 @@ step_slow(const struct io *io, size_t n, size_t *copied)
 			break;
 		if (want.ahead)
 			fill_ahead(io, want.ahead);
+		/* now that it can be done without us, and a fault would read
+		 * megabytes: the others of the range may take it */
+		if (!err && !want.is_cheap && io->intent == DAX_READ &&
+		    is_cheap(io->di, DAX_READ) && is_cold(io, &want))
+			break;
 		step = step_tree(io, n, copied);
 	}
 	if (step == STEP_DONE)

@@ -117,6 +117,8 @@ static int fake_map(void *owner, const struct dax_map_request *req)
 	err = failure_due(f, req);
 	if (err)
 		return err;
+	if (atomic_load(&f->turns_cheap))
+		atomic_store(&f->is_cheap, true);
 	is_replacing = mark(f, req->window_off, req->len, true);
 	CHECK(map_over(is_replacing, f->base + req->window_off, req->len,
 		       PROT_READ | (req->writable ? PROT_WRITE : 0),

@@ -55,6 +55,7 @@ struct fake {
 	_Atomic int refuse_get;
 	_Atomic bool is_cheap;    /* is_cheap() for reading */
 	_Atomic bool writes_cheaply;
+	_Atomic bool turns_cheap; /* is_cheap, by the next map() */
 	_Atomic bool is_absent;   /* is_resident() says no */
 	_Atomic unsigned n_asked; /* is_resident() */
 };

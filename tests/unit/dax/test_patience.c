@@ -166,6 +166,22 @@ static void test_ahead(void **state)
 	finish(c);
 }
 
+/* The first set-up of a file is what makes it cheap: if it is not in memory, that
+ * is better than the fault which would bring it. */
+static void test_first_is_cold(void **state)
+{
+	struct ctx *c = start(8, RANGE, 64 * RANGE);
+
+	atomic_store(&c->f.is_cheap, false);
+	atomic_store(&c->f.turns_cheap, true);
+	atomic_store(&c->f.is_absent, true);
+	assert_int_equal(read_size(c, 7, 5), DAX_BYPASS);
+	assert_int_equal(c->f.maps, 1);
+	assert_int_equal(read_size(c, 7, 5), DAX_DONE);
+	assert_int_equal(c->f.maps, 1);
+	finish(c);
+}
+
 /* Not cheap any more, or not patient: at the first touch. */
 static void test_at_once(void **state)
 {
@@ -285,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_touches),
 		cmocka_unit_test(test_writes),
 		cmocka_unit_test(test_ahead),
+		cmocka_unit_test(test_first_is_cold),
 		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_run),
 		cmocka_unit_test(test_scan),
