@@ -71,7 +71,7 @@ static void test_what_sends(void **state)
 	struct timespec times[2] = { { .tv_sec = 5 }, { .tv_sec = 6 } };
 	char buf[8];
 
-	for (int how = 0; how < 13; how++) {
+	for (int how = 0; how < 14; how++) {
 		off_t want = 3;
 
 		f = holding("sends", O_RDWR);
@@ -120,6 +120,10 @@ static void test_what_sends(void **state)
 			break;
 		case 12:
 			ok(oriel_coalesce(f, 0, 0));
+			break;
+		case 13:
+			equals(oriel_read_file(s, "sends", buf, 8), 3);
+			assert_memory_equal(buf, "abc", 3);
 			break;
 		}
 		equals(native_size("sends"), want);
