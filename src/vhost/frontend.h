@@ -119,8 +119,8 @@ struct vhost_local_map {
 
 /*
  * Map @p into the window without the back end, in one step over what is there
- * (which must be nothing, or exactly this range). On failure the range is
- * inaccessible. Any thread; does not block. -EEXIST: overlaps something else;
+ * (which must be nothing, or exactly this range). What was there stays if the file
+ * cannot be mapped like that. Any thread; does not block. -EEXIST: overlaps something else;
  * -ERANGE; -ENOSPC: too many mappings; -ENOMEM; what mmap(2) says.
  */
 ORIEL_MUST_CHECK int vhost_frontend_map(struct vhost_frontend *fe,

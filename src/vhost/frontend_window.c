@@ -435,8 +435,8 @@ void vhost_frontend_unwant(struct vhost_frontend *fe, struct vhost_want *w)
 }
 
 /*
- * In one step over what is there, which nobody else can replace meanwhile. If
- * it fails the range is closed: the attempt may have taken its contents away.
+ * Where nothing is mapped, in one system call in place of two. If it fails the
+ * range is closed: the attempt may have left a hole.
  */
 static int map_in_place(struct vhost_frontend *fe,
 			const struct vhost_user_mmap *r, int fd)
@@ -464,25 +464,24 @@ int vhost_frontend_map(struct vhost_frontend *fe, const struct vhost_local_map *
 		.len = p->len,
 		.flags = p->writable ? VHOST_USER_MMAP_F_RW : 0,
 	};
-	struct fe_mapping *m;
+	struct fe_mapping *m = NULL;
 	int err = check_range(fe, &r);
 
 	if (err)
 		return err;
 	pthread_mutex_lock(&fe->window_lock);
 	err = record_locked(fe, &r, &m);
-	if (!err) {
+	if (!err && m->live) {
+		/* there may be pointers to it, which a refusal must not hurt */
+		err = map_as(fe, &r, p->fd, m);
+	} else if (!err) {
 		err = map_in_place(fe, &r, p->fd);
-		if (!err && !m->live) {
-			m->live = true;
+		m->live = !err;
+		if (!err)
 			itree_insert(&fe->mappings, &m->node);
-		} else if (err && m->live && !m->by_peer) {
-			m->live = false;
-			itree_remove(&fe->mappings, &m->node);
-		}
-		if (!m->live)
-			free(m);
 	}
+	if (m && !m->live)
+		free(m);
 	pthread_mutex_unlock(&fe->window_lock);
 	return err;
 }
