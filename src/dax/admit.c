@@ -6,8 +6,12 @@
  * IS IT WORTH MAPPING? Yes, where the alternative is a message. Where it is a
  * system call (dax_owner_ops.is_cheap) a set-up costs as much as a dozen of
  * them and what the faults cost, and pays only for what is read again: after
- * config.patience touches, of which a large one is several, so that a range that
- * is scanned once is not mapped, and at its second scan it is.
+ * config.patience touches, where each 512 KiB that are gone through count as one,
+ * so that a range that is scanned once in large steps is not mapped, and at its
+ * second scan it is. In small steps one scan is dozens of system calls: it is
+ * mapped after STEPS_MAX of them. That is remembered for each range, as many may
+ * go through one file side by side; the latest of them is not held up at each
+ * range anew (io.c).
  *
  * IS IT WORTH AN EVICTION? Only asked when free ranges have run out.
  *
@@ -47,12 +51,15 @@
 #define PRICE_ONE 64u             /* the price is kept in 64ths */
 #define PRICE_MAX (256u * PRICE_ONE)
 #define CHEAP_FACTOR 32u /* an eviction and a set-up over what a hit saves */
-#define TOUCH_SHIFT 19   /* one touch more for each 512 KiB of a step */
-#define COUNT_MAX 15u /* of 255 that fit: who is gone is soon worn down */
+#define TOUCH_SHIFT 19   /* one touch more for each 512 KiB gone through */
+#define COUNT_MAX 15u /* what fits; who is gone is soon worn down */
+#define STEPS_MAX 15u /* as many system calls cost what a mapping does */
 
-/* A slot is one word: 24 bits of tag, 8 of count, 32 of where it ended. */
+/* A slot is one word: 24 bits of tag, 4 of steps, 4 of count, 32 of where it
+ * ended. */
 struct ghost_slot {
 	uint32_t tag;
+	uint32_t steps; /* small ones that went on, one after the other */
 	uint32_t count;
 	uint32_t end; /* offset in the range after the last touch */
 };
@@ -68,12 +75,14 @@ struct dax_ghost {
 static struct ghost_slot unpack(uint64_t v)
 {
 	return (struct ghost_slot){ (uint32_t)(v >> 40),
-				    (uint32_t)(v >> 32) & 0xff, (uint32_t)v };
+				    (uint32_t)(v >> 36) & 0xf,
+				    (uint32_t)(v >> 32) & 0xf, (uint32_t)v };
 }
 
 static uint64_t pack(struct ghost_slot s)
 {
-	return (uint64_t)s.tag << 40 | (uint64_t)s.count << 32 | s.end;
+	return (uint64_t)s.tag << 40 | (uint64_t)s.steps << 36 |
+	       (uint64_t)s.count << 32 | s.end;
 }
 
 /* Relaxed everywhere below: counts, that order nothing. */
@@ -167,15 +176,35 @@ static _Atomic uint64_t *find_slot(struct dax_ghost *g, uint64_t h)
 	return &set[(turn >> 32) % GHOST_WAYS];
 }
 
+/* The step goes on where the last one in this range ended, or not. Counts of who
+ * is cheap: there a scan is worth it when it has cost enough system calls, or
+ * comes again; elsewhere it is one touch. */
+static void count_step(struct ghost_slot *s, struct dax_want *want)
+{
+	uint32_t off = (uint32_t)(want->pos - want->file_start);
+	uint32_t end = off + (uint32_t)want->len;
+	bool goes_on = s->count > 0 && off > 0 && off == s->end;
+
+	s->count += !goes_on;
+	if (want->is_cheap)
+		s->count += (end >> TOUCH_SHIFT) - (off >> TOUCH_SHIFT);
+	s->count = (uint32_t)min_u64(s->count, COUNT_MAX);
+	if (!goes_on || want->len >= DAX_LARGE_STEP)
+		s->steps = 0;
+	else if (s->steps < STEPS_MAX)
+		s->steps++;
+	else
+		want->is_scanned = true;
+	s->end = end;
+}
+
 uint32_t dax_touch(struct dax_window *w, struct dax_inode *di,
-		   const struct dax_want *want)
+		   struct dax_want *want)
 {
 	struct dax_ghost *g = w->ghost;
 	uint64_t h = hash(di, want->file_start >> w->shift);
 	_Atomic uint64_t *slot = find_slot(g, h);
 	struct ghost_slot s = unpack(load(slot));
-	uint32_t off = (uint32_t)(want->pos - want->file_start);
-	bool goes_on;
 
 	age(g);
 	if (s.tag != tag_of(h) && s.count > 1) {
@@ -186,12 +215,7 @@ uint32_t dax_touch(struct dax_window *w, struct dax_inode *di,
 	}
 	if (s.tag != tag_of(h))
 		s = (struct ghost_slot){ .tag = tag_of(h) };
-	goes_on = s.count > 0 && off > 0 && off == s.end;
-	s.count += !goes_on;
-	if (want->is_cheap)
-		s.count += (uint32_t)(want->len >> TOUCH_SHIFT);
-	s.count = (uint32_t)min_u64(s.count, COUNT_MAX);
-	s.end = off + (uint32_t)want->len;
+	count_step(&s, want);
 	store(slot, pack(s));
 	return s.count;
 }
@@ -211,6 +235,7 @@ void dax_admit_later(struct dax_window *w, struct dax_inode *di,
 	if (s.tag != tag_of(h))
 		return;
 	s.count = (s.count + 1) / 2;
+	s.steps = 0;
 	store(slot, pack(s));
 }
 

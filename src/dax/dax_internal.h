@@ -187,6 +187,8 @@ struct dax_want {
 	bool is_cheap;  /* not to map costs no round trip */
 	bool is_random; /* by what was seen, reading ahead is of no use */
 	uint64_t ahead; /* bytes from @pos that are soon stored to; mostly 0 */
+	bool is_scanned; /* by dax_touch(): in many small steps, one after the
+			    other, whatever others do meanwhile */
 	uint32_t touches; /* of the range, this one too; 0: not counted yet */
 };
 
@@ -273,7 +275,7 @@ void dax_ghost_free(struct dax_ghost *g);
 /* Count a touch of a range that is not mapped; how many there have been, with
  * large ones counting more than once. At least 1. */
 uint32_t dax_touch(struct dax_window *w, struct dax_inode *di,
-		   const struct dax_want *want);
+		   struct dax_want *want);
 /* Has it been touched often enough to be mapped though doing without is cheap? */
 bool dax_is_patient(const struct dax_window *w, const struct dax_want *want);
 /* Not yet: some of its touches do not count any more. */

@@ -268,14 +268,16 @@ static bool pays(const struct io *io, size_t n, struct dax_want *want)
 	bool is_run = n < DAX_LARGE_STEP && run >= DAX_LARGE_STEP;
 
 	want->is_cheap = true;
-	want->is_random = run == 0;
 	want->touches = dax_touch(di->window, di, want);
-	if (!is_run && !dax_is_patient(di->window, want))
+	want->is_random = run == 0 && !want->is_scanned;
+	if (!is_run && !want->is_scanned && !dax_is_patient(di->window, want))
 		return false;
 	if (!dax_is_affordable(di->window, want))
 		return false;
 	if (is_cold(io, want)) {
 		dax_admit_later(di->window, di, want);
+		/* relaxed: a hint. Not asked again at each step of a run */
+		atomic_store_explicit(&di->run_bytes, 0, memory_order_relaxed);
 		return false;
 	}
 	/* the rest of the range will be hits, after which the run goes on */

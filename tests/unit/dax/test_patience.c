@@ -218,6 +218,64 @@ static void test_run(void **state)
 	finish(c);
 }
 
+/* Several runs through one file, side by side: none hides the others. Mapped after
+ * as many small steps as one alone, in each range, and not for one more. */
+static void test_runs_side_by_side(void **state)
+{
+	enum { RUNS = 3, STEPS = 16 };
+	struct ctx *c = start_with((struct fake_options){
+			.ranges = 8, .range_bytes = RANGE, .patience = 8 },
+		64 * RANGE);
+
+	for (unsigned n = 0; n < STEPS; n++)
+		for (unsigned i = 0; i < RUNS; i++)
+			assert_int_equal(read_size(c, 8 * i * RANGE + 64 * n,
+						   64), DAX_BYPASS);
+	assert_int_equal(c->f.maps, 0);
+	for (unsigned i = 0; i < RUNS; i++)
+		assert_int_equal(read_size(c, 8 * i * RANGE + 64 * STEPS, 64),
+				 DAX_DONE);
+	assert_int_equal(c->f.maps, RUNS);
+	/* in the next range, too; and who jumps there is no run */
+	for (unsigned n = 0; n < STEPS; n++)
+		assert_int_equal(read_size(c, RANGE + 64 * n, 64), DAX_BYPASS);
+	assert_int_equal(read_size(c, RANGE + 64 * (STEPS + 1), 64),
+			 DAX_BYPASS);
+	finish(c);
+}
+
+/* Medium steps: each half a MiB that is gone through is a touch, however it is
+ * cut, so that the second scan maps. */
+static void test_medium_scan(void **state)
+{
+	struct ctx *c = start_with((struct fake_options){
+			.ranges = 8, .range_bytes = MIB(2), .patience = 8 },
+		2 * MIB(2));
+
+	for (unsigned scan = 0; scan < 2; scan++) {
+		assert_int_equal(c->f.maps, 0);
+		for (uint64_t pos = 0; pos < MIB(2); pos += KIB(64))
+			read_size(c, pos, KIB(64));
+	}
+	assert_int_equal(c->f.maps, 1);
+	finish(c);
+}
+
+/* A run through what is not in memory asks now and then, not at each step. */
+static void test_absent_run(void **state)
+{
+	struct ctx *c = start_with((struct fake_options){
+			.ranges = 8, .range_bytes = BIG_RANGE, .patience = 8 },
+		8 * BIG_RANGE);
+	unsigned n;
+
+	atomic_store(&c->f.is_absent, true);
+	for (n = 0; n < 4000; n++)
+		assert_int_equal(read_size(c, 64 * n, 64), DAX_BYPASS);
+	assert_in_range(c->f.n_asked, 1, 4000 / 16);
+	finish(c);
+}
+
 /* Large steps one after the other are left to the system call the first time;
  * they count for more than small ones. */
 static void test_scan(void **state)
@@ -304,6 +362,9 @@ int main(void)
 		cmocka_unit_test(test_first_is_cold),
 		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_runs_side_by_side),
+		cmocka_unit_test(test_medium_scan),
+		cmocka_unit_test(test_absent_run),
 		cmocka_unit_test(test_scan),
 		cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_end_of_file),
