@@ -459,7 +459,8 @@ static int dax_unmap(void *owner, void *file,
 
 static bool dax_is_cheap(void *owner, void *file, enum dax_intent intent)
 {
-	return client_held_has(file, intent == DAX_WRITE);
+	return intent == DAX_WRITE ? client_held_writes(file) :
+				     client_held_has(file, false);
 }
 
 static bool dax_is_resident(void *owner, void *file, uint64_t off,

@@ -33,6 +33,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Of one read by descriptor. It may wait for the disk, and whoever evicts waits
+ * for it (held.c). And a longer one than 2 GiB would look like the end. */
+#define HELD_READ_MAX ((uint64_t)4 << 20)
+
 /* The piece of the caller's buffers that begins at io->done. */
 static void *io_piece(const struct io *io, size_t *ret_len)
 {
@@ -97,7 +101,7 @@ static int refresh_size(struct oriel_file *f, uint64_t old, bool *ret_same)
 /*
  * Up to *@len bytes at the current place by the descriptor that is held; -ENOENT
  * if there is none, or it does not say what a message would. Less is asked for
- * if the buffers are in pieces.
+ * if the buffers are in pieces, or if it is much.
  */
 static ssize_t read_held(struct io *io, size_t *len)
 {
@@ -107,7 +111,7 @@ static ssize_t read_held(struct io *io, size_t *len)
 
 	if (client_is_dead(io->f->s))
 		return -ENOENT;
-	piece = (size_t)min_u64(*len, piece);
+	piece = (size_t)min_u64(min_u64(*len, piece), HELD_READ_MAX);
 	n = client_held_read(io->f->ino, buf, piece, io->pos + io->done);
 	if (n < 0)
 		return -ENOENT;

@@ -171,6 +171,36 @@ static void test_limit(void **state)
 	oriel_disconnect(mine);
 }
 
+/* Where descriptors are not written with (RLIMIT_FSIZE), passing on is no system
+ * call but a message, and nobody is patient. */
+static void test_no_writes(void **state)
+{
+	struct oriel_session *mine;
+	struct rlimit was, large;
+	struct oriel_info before, i;
+	struct oriel_file *f;
+
+	native_pattern(dir, "nowrites", 10 * RANGE, 1);
+	ok(getrlimit(RLIMIT_FSIZE, &was));
+	large = was;
+	large.rlim_cur = (rlim_t)1 << 40;
+	ok(setrlimit(RLIMIT_FSIZE, &large));
+	mine = connect_with(0, 2);
+	ok(setrlimit(RLIMIT_FSIZE, &was));
+	f = must_open(mine, "nowrites", O_RDWR);
+	equals(oriel_pwrite(f, "one", 3, 0), 3);
+	before = must_info(mine);
+	equals(before.held_files, 1);
+	for (unsigned r = 1; r < 10; r++)
+		equals(oriel_pwrite(f, "more", 4, r * RANGE), 4);
+	i = must_info(mine);
+	equals(i.setups, before.setups + 9);
+	equals(i.requests, before.requests);
+	equals(i.held_written_bytes, 0);
+	ok(oriel_close(f));
+	oriel_disconnect(mine);
+}
+
 static void test_none(void **state)
 {
 	struct oriel_session *mine = connect_with(ORIEL_HOLD_NONE,
@@ -320,6 +350,7 @@ int main(void)
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_overwrites),
 		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_no_writes),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_rlimit),
 		cmocka_unit_test(test_unlinked),

@@ -16,6 +16,7 @@
 static __thread uint32_t hold_opcode;
 static sem_t answered; /* posted when the answer is there */
 static sem_t go_on;    /* waited for before it is used */
+static __thread size_t longest; /* of client_held_read() */
 
 int __real_client_call(struct oriel_session *on, struct client_call *c);
 int __wrap_client_call(struct oriel_session *on, struct client_call *c);
@@ -44,6 +45,8 @@ ssize_t __wrap_client_held_read(struct client_inode *ino, void *buf, size_t len,
 {
 	ssize_t n = __real_client_held_read(ino, buf, len, pos);
 
+	if (len > longest)
+		longest = len;
 	if (n >= 0 && hold_opcode == FUSE_READ) {
 		hold_opcode = 0;
 		sem_post(&answered);
@@ -156,6 +159,29 @@ static void stat_it(struct oriel_file *f)
 }
 
 /* Attributes that were asked for before a change and come after it. */
+/* However much is asked for where nobody knows the end: whoever evicts waits for a
+ * read by descriptor, so none is long. */
+static void test_long_read(void **state)
+{
+	enum { LEN = 9 << 20 };
+	struct oriel_session *mine = test_connect(dir, NULL);
+	unsigned char *buf = malloc(LEN);
+	struct oriel_file *f;
+
+	assert_non_null(buf);
+	native_pattern(dir, "long", 5000, 1);
+	f = must_open(mine, "long", O_RDONLY);
+	equals(oriel_pread(f, buf, 10, 0), 10);
+	native_pattern(dir, "long", LEN - 77, 1);
+	longest = 0;
+	equals(oriel_pread(f, buf, LEN, 5000), LEN - 77 - 5000);
+	equals(pattern_check(buf, LEN - 77 - 5000, 1, 5000), LEN - 77 - 5000);
+	assert_in_range(longest, 1, 4 << 20);
+	ok(oriel_close(f));
+	oriel_disconnect(mine);
+	free(buf);
+}
+
 static void test_late_attributes(void **state)
 {
 	struct other o = { .opcode = FUSE_GETATTR, .run = stat_it };
@@ -270,6 +296,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_late_read),
 		cmocka_unit_test(test_late_held_read),
+		cmocka_unit_test(test_long_read),
 		cmocka_unit_test(test_late_attributes),
 		cmocka_unit_test(test_not_waiting),
 		cmocka_unit_test(test_late_end),
