@@ -83,7 +83,8 @@ def number(x, unit):
         return '-'
     if unit == 'x':
         return speed(x)
-    return f'{x:.3g} {unit}' if unit != '%' else f'{x:.3g} %'
+    scale = {'ns': 1, 'us': 1e3}.get(unit)
+    return time(x * scale) if scale else f'{x:.3g} {unit}'
 
 
 def short_number(x, unit):
@@ -198,8 +199,8 @@ def notes(every, f):
 
 
 # Said in words, where a target has no number here.
-NONE = ('No room is made ahead of appends (docs/adr/0008), so its target has no '
-        'line. Passthrough of FUSE is measured by `orield --mount`; libfuse\'s '
+NONE = ('No room is made ahead of appends (docs/adr/0008), so its target has '
+        'no line. Passthrough of FUSE is measured by `orield --mount`; libfuse\'s '
         'own example of it, passthrough_hp, is not in Debian\'s libfuse3-dev '
         '(3.14).')
 
@@ -258,7 +259,8 @@ def page(every, f):
                     ('Machine', machine_line(every)),
                     ('Files', folio_line(f)),
                     ('Price of a call', calls_line(f)),
-                    ('Not in full', '; '.join(absences(every)))) if s) + '</div>')
+                    ('Not in full', '; '.join(absences(every)))) if s) +
+            '</div>')
     for title, sentence, columns, pictures in plots.sections(f):
         body += (f'<h2>{html.escape(title)}</h2>' if title else '') + (
             f'<p>{html.escape(sentence)}</p>' if sentence else '')

@@ -105,9 +105,9 @@ def bars(title, sub, groups, form, w=HALF, left=120, log=True):
     out, top = header(title, sub, w)
     every = [v for _, _, rows in groups for _, v, _ in rows if v > 0]
     low = [min(every) / 2.2] if log else [0]
-    axis = Axis(every + low, log, left, w - 74)
+    axis = Axis(every + low, log, left, w - 74, 4 if w < 400 else 6)
     y = top + 8
-    marks = ''
+    marks, values = '', ''
     for words, limit, rows in groups:
         if words:
             out += text(0, y + 12, words, 'class="h"')
@@ -119,7 +119,7 @@ def bars(title, sub, groups, form, w=HALF, left=120, log=True):
                       f'{max(x - left, 2):.1f}" height="15" rx="2" '
                       f'fill="var(--{colour})"/>')
             out += text(0, y + 12, name)
-            marks += text(max(x, left) + 6, y + 12, form(v))
+            values += text(max(x, left) + 6, y + 12, form(v))
             y += 19
         if limit:
             x = axis.at(limit)
@@ -132,7 +132,7 @@ def bars(title, sub, groups, form, w=HALF, left=120, log=True):
         out += (f'<path d="M{x:.1f} {top + 4}V{y - 4:.0f}" '
                 'stroke="var(--line)"/>' + text(x, y + 12, form(t),
                                                 'class="d m"'))
-    return frame(w, y + 18, title, out + marks)
+    return frame(w, y + 18, title, out + marks + values)
 
 
 def stacked(title, sub, groups, keys, form, w=HALF, left=150):
@@ -182,7 +182,7 @@ def dots(title, sub, rows, keys, form, w=FULL, left=200):
         xs = [axis.at(v) for v in by.values()]
         out += (f'<path d="M{min(xs):.1f} {y + 12}H{max(xs):.1f}" '
                 'stroke="var(--line)" stroke-width="3"/>')
-        for name, v in by.items():
+        for name, v in sorted(by.items(), key=lambda i: i[0] == 'oriel'):
             r = 7 if name == 'oriel' else 5.5
             marks += (f'<circle cx="{axis.at(v):.1f}" cy="{y + 12}" r="{r}" '
                       f'fill="var(--{keys[name][1]})" stroke="var(--paper)">'

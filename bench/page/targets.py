@@ -102,7 +102,8 @@ def why_short(name, ways, target):
         return (f"a bare memcpy takes {time(copy['ns_per_op'])}, ours "
                 f"{time(ours['over_third_ns'])} more, the call "
                 f"{time(native['ns_per_op'])}")
-    text = f"ours {time(ours['ns_per_op'])}, the call {time(native['ns_per_op'])}"
+    text = (f"ours {time(ours['ns_per_op'])}, "
+            f"the call {time(native['ns_per_op'])}")
     if name in THERE:
         allowed = THERE[name] / target
         text += f" here, {time(THERE[name])} where the target was set"
@@ -205,7 +206,7 @@ def touch_lines(f):
         ('page cache empty', [
             beside('4 KiB', .8, 1.1, 'cold-4k', '2 MiB'),
             beside('2 MiB', 1, 1.1, 'cold-2m', '2 MiB')]),
-        ('first write to 2 MiB mapped by reads', [
+        ('2 MiB written over pages mapped by reads, copies included', [
             item('a range', 200, 110, ns / 1e3 if write else None, why, 'us',
                  False),
             item('of own mmap', 10, None, own / ns if write else None, why)])]

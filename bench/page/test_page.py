@@ -31,7 +31,8 @@ TITLES = ['One random 4 KiB read', '4 KiB random read', '4 KiB overwrite',
           'fio: 4 KiB random read', 'Memory of an idle client',
           'Mapping one more range']
 # lines of the table that this recording has a number for, in words
-LINES = ['pointer borrowed', 'page cache empty', 'first write to 2 MiB',
+LINES = ['pointer borrowed', 'one call', 'overwritten', 'of four names',
+         'page cache empty', '2 MiB written over',
          'zipf, scattered', 'two threads', 'open, read 16 KiB, close',
          'readdir, a name', 'appends gathered', 'after 5 ms idle',
          'processor time, idle', 'against FUSE with passthrough']
