@@ -9,6 +9,8 @@
 
 #include "fixture.h"
 
+#include <pthread.h>
+
 struct answer {
 	struct fuse_ioctl_out ioctl;
 	struct fuse_wire_walk_out out;
@@ -17,7 +19,7 @@ struct answer {
 
 static int refuse_with; /* 0: it does what is asked */
 static void (*spoil)(struct client_call *c, struct answer *a);
-static unsigned n_walks, n_releases;
+static _Atomic unsigned n_walks, n_releases;
 
 int __real_client_call(struct oriel_session *on, struct client_call *c);
 int __wrap_client_call(struct oriel_session *on, struct client_call *c);
@@ -333,6 +335,47 @@ static void test_refused(void **state)
 	check_refusal(-EMFILE, false);
 }
 
+/* Handles wait, are taken along and are let go, by several at a time. */
+static void *reads_and_closes(void *arg)
+{
+	const unsigned mine = *(unsigned *)arg;
+	char path[40], buf[10];
+	struct oriel_file *f;
+
+	snprintf(path, sizeof(path), "a/b/c/of-%u", mine);
+	native_write(dir, path, "mine", 4);
+	for (unsigned i = 0; i < 300; i++) {
+		const char *now = i % 3 ? path : "a/link/d";
+
+		must(oriel_open(s, now, O_RDONLY, 0, &f) == 0, "open");
+		must(oriel_pread(f, buf, 4, 0) == 4, "read");
+		must(!memcmp(buf, i % 3 ? "mine" : "cont", 4), "bytes");
+		must(oriel_close(f) == 0, "close");
+		must(oriel_read_file(s, now, buf, 4) == 4, "read file");
+		if (i % 50 == 49) {
+			must(oriel_unlink(s, path) == 0, "unlink");
+			native_write(dir, path, "mine", 4);
+		}
+	}
+	must(oriel_unlink(s, path) == 0, "unlink");
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	pthread_t t[4];
+	unsigned number[4];
+
+	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+		number[i] = i;
+		ok(pthread_create(&t[i], NULL, reads_and_closes, &number[i]));
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(t); i++)
+		ok(pthread_join(t[i], NULL));
+	assert_true(s->n_closing_fhs <= CLIENT_CLOSING);
+	equals(must_info(s).open_files, 0);
+}
+
 /* ------------------------------------------------------------------- lies */
 
 static void more_names(struct client_call *c, struct answer *a)
@@ -500,6 +543,7 @@ int main(void)
 		cmocka_unit_test(test_read_file),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_handles_that_wait),
+		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_lies_of_data),
