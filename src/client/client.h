@@ -316,8 +316,8 @@ struct client_walk {
 	uint64_t version; /* CLIENT_VERSION_OLD: it did not */
 };
 
-/* What a walk is to do with the regular file that it ends in, if it can be had
- * with the same message. */
+/* What a walk is to do with the regular file (O_DIRECTORY: the directory) that it
+ * ends in, if it can be had with the same message. */
 struct client_walk_open {
 	int flags;           /* of open(2), as the daemon is to see them */
 	struct iovec data;   /* read its beginning into it, and close it again if
@@ -386,9 +386,10 @@ ORIEL_MUST_CHECK int client_compound(struct client_inode *dir,
 /* RELEASE; nothing can be done about a failure. */
 void client_release(struct oriel_session *s, uint32_t opcode, uint64_t nodeid,
 		    uint64_t fh);
-/* Close @fh, a file's that was open for reading, along with something else that
- * is asked for, or now. */
-void client_release_later(struct oriel_session *s, uint64_t nodeid, uint64_t fh);
+/* Close @fh, which was open for reading, along with something else that is asked
+ * for, or by @opcode now. */
+void client_release_later(struct oriel_session *s, uint32_t opcode,
+			  uint64_t nodeid, uint64_t fh);
 /* @nodeid's are closed now, if there are any. */
 void client_release_now(struct oriel_session *s, uint64_t nodeid);
 
@@ -418,6 +419,7 @@ void client_unmap_all(struct oriel_session *s);
 struct client_closing {
 	uint64_t nodeid;
 	uint64_t fh;
+	uint32_t opcode; /* to release it by itself */
 };
 
 struct oriel_session {

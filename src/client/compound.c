@@ -5,7 +5,7 @@
  * what it ends in, the READ of its beginning, and the RELEASE of handles that
  * were done with earlier. See docs/design/compound.md.
  *
- * HANDLES THAT WAIT. A file that was open for reading only is not released at
+ * HANDLES THAT WAIT. What was open for reading only is not released at
  * once: its handle waits until a compound request takes it along, a few of them
  * at most. Writers are released at once, and so is what loses a name by us.
  * Lock: close_lock over closing_fhs; nothing is sent with it.
@@ -99,10 +99,11 @@ static void release_all(struct oriel_session *s, const struct client_closing *v,
 			unsigned n)
 {
 	for (unsigned i = 0; i < n && !client_is_dead(s); i++)
-		client_release(s, FUSE_RELEASE, v[i].nodeid, v[i].fh);
+		client_release(s, v[i].opcode, v[i].nodeid, v[i].fh);
 }
 
-void client_release_later(struct oriel_session *s, uint64_t nodeid, uint64_t fh)
+void client_release_later(struct oriel_session *s, uint32_t opcode,
+			  uint64_t nodeid, uint64_t fh)
 {
 	bool full = true;
 	unsigned n;
@@ -113,15 +114,16 @@ void client_release_later(struct oriel_session *s, uint64_t nodeid, uint64_t fh)
 					 memory_order_relaxed);
 		full = n == CLIENT_CLOSING;
 		if (!full) {
-			s->closing_fhs[n].nodeid = nodeid;
-			s->closing_fhs[n].fh = fh;
+			s->closing_fhs[n] = (struct client_closing){
+				.nodeid = nodeid, .fh = fh, .opcode = opcode,
+			};
 			atomic_store_explicit(&s->n_closing_fhs, n + 1,
 					      memory_order_relaxed);
 		}
 		pthread_mutex_unlock(&s->close_lock);
 	}
 	if (full)
-		client_release(s, FUSE_RELEASE, nodeid, fh);
+		client_release(s, opcode, nodeid, fh);
 }
 
 void client_release_now(struct oriel_session *s, uint64_t nodeid)
@@ -206,6 +208,7 @@ static bool is_sane(const struct client_names *names,
 
 /* Do the entries fit what the answer says of them? */
 static bool are_sane(const struct client_names *names,
+		     const struct client_walk_open *open,
 		     const struct walk_answer *a)
 {
 	uint32_t n = a->out.n;
@@ -219,7 +222,11 @@ static bool are_sane(const struct client_names *names,
 	/* it does not end in the middle without a reason */
 	if (n < names->n && !a->out.error && (is_dir || !n))
 		return false;
-	return !a->out.flags || S_ISREG(a->entries[n - 1].attr.mode);
+	if (!a->out.flags)
+		return true;
+	return open->flags & O_DIRECTORY ?
+		       is_dir :
+		       S_ISREG(a->entries[n - 1].attr.mode);
 }
 
 /* Take the entries; if that fails, all of them are given back. */
@@ -266,7 +273,7 @@ static int take_answer(struct oriel_session *s, const struct walk_answer *a,
 	const struct fuse_wire_walk_out *out = &a->out;
 	int err;
 
-	if (!is_sane(names, open, out, data_len) || !are_sane(names, a)) {
+	if (!is_sane(names, open, out, data_len) || !are_sane(names, open, a)) {
 		client_die(s, -EPROTO);
 		return -EPROTO;
 	}
@@ -274,7 +281,9 @@ static int take_answer(struct oriel_session *s, const struct walk_answer *a,
 	if (err) {
 		if (out->flags && !(out->flags & FUSE_WIRE_WALK_CLOSE) &&
 		    !client_is_dead(s))
-			client_release(s, FUSE_RELEASE,
+			client_release(s, open->flags & O_DIRECTORY ?
+						  FUSE_RELEASEDIR :
+						  FUSE_RELEASE,
 				       a->entries[out->n - 1].nodeid, out->fh);
 		return err;
 	}

@@ -94,17 +94,17 @@ static int open_inode(struct oriel_file *f)
 
 static void send_release(struct oriel_file *f)
 {
+	uint32_t opcode;
+
 	if (!f->has_fh)
 		return;
 	f->has_fh = false;
+	opcode = S_ISDIR(f->ino->type) ? FUSE_RELEASEDIR : FUSE_RELEASE;
 	/* who was writing may be waited for, by a lease or an execve(2) */
-	if (S_ISREG(f->ino->type) && (f->flags & O_ACCMODE) == O_RDONLY)
-		client_release_later(f->s, f->ino->nodeid, f->fh);
+	if ((f->flags & O_ACCMODE) == O_RDONLY)
+		client_release_later(f->s, opcode, f->ino->nodeid, f->fh);
 	else
-		client_release(f->s,
-			       S_ISDIR(f->ino->type) ? FUSE_RELEASEDIR :
-						       FUSE_RELEASE,
-			       f->ino->nodeid, f->fh);
+		client_release(f->s, opcode, f->ino->nodeid, f->fh);
 }
 
 /* CREATE in @dir; on success f->ino and the handle are set. */
@@ -207,14 +207,18 @@ static int open_walked(struct oriel_file *f, struct client_walk *w,
 /* May a walk open what it finds, whatever that is? */
 static bool may_open_on_the_way(int flags)
 {
-	return !(flags & (O_TRUNC | O_EXCL | O_DIRECTORY));
+	if (flags & O_DIRECTORY) /* the only thing that it can be good for */
+		return !(flags & (O_TRUNC | O_CREAT | O_ACCMODE));
+	return !(flags & (O_TRUNC | O_EXCL));
 }
 
 static int open_path(struct oriel_file *f, const char *path, mode_t mode)
 {
 	bool nofollow = (f->flags & O_NOFOLLOW) ||
 			(f->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
-	struct client_walk_open opened = { .flags = f->flags & WIRE_FLAGS };
+	struct client_walk_open opened = {
+		.flags = f->flags & (WIRE_FLAGS | O_DIRECTORY),
+	};
 	struct client_walk w;
 	int err = client_walk_create(
 		f->s, path, nofollow ? CLIENT_WALK_NOFOLLOW : 0,
@@ -222,8 +226,10 @@ static int open_path(struct oriel_file *f, const char *path, mode_t mode)
 
 	if (err) {
 		if (opened.has_fh)
-			client_release(f->s, FUSE_RELEASE, FUSE_ROOT_ID,
-				       opened.fh);
+			client_release(f->s, f->flags & O_DIRECTORY ?
+						     FUSE_RELEASEDIR :
+						     FUSE_RELEASE,
+				       FUSE_ROOT_ID, opened.fh);
 		return err;
 	}
 	err = open_walked(f, &w, &opened, mode);

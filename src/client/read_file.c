@@ -44,7 +44,8 @@ static int at_once(struct oriel_session *s, const char *path, void *buf,
 	int r = client_walk_create(s, path, 0, &opened, &w);
 
 	if (opened.has_fh)
-		client_release_later(s, r ? FUSE_ROOT_ID : w.ino->nodeid,
+		client_release_later(s, FUSE_RELEASE,
+				     r ? FUSE_ROOT_ID : w.ino->nodeid,
 				     opened.fh);
 	if (r)
 		return r;

@@ -421,6 +421,10 @@ ORIEL_MUST_CHECK int server_open_fd(struct server_req *req,
 ORIEL_MUST_CHECK int server_open_handle(struct server_req *req,
 					struct server_inode *ino, int fd,
 					struct fuse_open_out *ret);
+/* op_dir.c: as OPENDIR does. */
+ORIEL_MUST_CHECK int server_open_dir(struct server_req *req,
+				     struct server_inode *dir,
+				     struct fuse_open_out *ret);
 /* op_data.c: the first @len bytes of the file into the client's memory, behind
  * @skip bytes of the answer. */
 ORIEL_MUST_CHECK ssize_t server_read_behind(struct server_req *req, int fd,

@@ -18,37 +18,45 @@
 
 #define DIR_POS_UNKNOWN UINT64_MAX
 
-ssize_t server_op_opendir(struct server_req *req)
+int server_open_dir(struct server_req *req, struct server_inode *dir,
+		    struct fuse_open_out *ret)
 {
-	struct fuse_open_out *out = (struct fuse_open_out *)req->t->reply;
 	uint64_t fh;
 	int fd;
 	int r;
 
-	if (!S_ISDIR(req->inode->type))
+	if (!S_ISDIR(dir->type))
 		return -ENOTDIR;
 	r = server_fd_reserve(req->share);
 	if (r)
 		return r;
-	fd = openat(req->inode->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
 		r = -errno;
 		server_fd_release(req->share);
 		return r;
 	}
-	r = server_handle_new(req->s, fd, req->inode, true, &fh);
+	r = server_handle_new(req->s, fd, dir, true, &fh);
 	if (r) {
 		server_fd_drop(req->share, fd);
 		return r;
 	}
-	memset(out, 0, sizeof(*out));
-	out->fh = fh;
-	out->open_flags = server_open_flags(req->share, true);
+	memset(ret, 0, sizeof(*ret));
+	ret->fh = fh;
+	ret->open_flags = server_open_flags(req->share, true);
 	/* a listing is believed until we say otherwise */
 	if (req->s->cfg.notify_ops && server_watch_get(req->share, false) &&
-	    !server_watch_dir(req, req->inode))
-		out->open_flags = 0;
-	return sizeof(*out);
+	    !server_watch_dir(req, dir))
+		ret->open_flags = 0;
+	return 0;
+}
+
+ssize_t server_op_opendir(struct server_req *req)
+{
+	struct fuse_open_out *out = (struct fuse_open_out *)req->t->reply;
+	int r = server_open_dir(req, req->inode, out);
+
+	return r ? r : (ssize_t)sizeof(*out);
 }
 
 ssize_t server_op_releasedir(struct server_req *req)

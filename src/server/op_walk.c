@@ -84,7 +84,8 @@ static int check_flags(const struct fuse_wire_walk_in *in)
 	if (in->open_flags & (O_CREAT | O_EXCL | O_TRUNC))
 		return -EINVAL;
 	if ((flags & FUSE_WIRE_WALK_READ) &&
-	    (in->open_flags & O_ACCMODE) != O_RDONLY)
+	    ((in->open_flags & O_ACCMODE) != O_RDONLY ||
+	     (in->open_flags & O_DIRECTORY)))
 		return -EINVAL;
 	return 0;
 }
@@ -131,7 +132,8 @@ static void close_handles(struct server_req *req, const struct walk *w)
 		memcpy(&fh, p + i * sizeof(fh), sizeof(fh));
 		server_locks_drop_handle(req->s, fh);
 		/* one that is not there is the client's own business */
-		(void)!server_handle_close(req->s, fh, false);
+		if (server_handle_close(req->s, fh, false))
+			(void)!server_handle_close(req->s, fh, true);
 	}
 }
 
@@ -157,52 +159,59 @@ static void look_up(struct server_req *req, struct walk *w,
 	}
 }
 
-/* @fd is used up: it is closed, or a handle has it. */
-static void read_and_keep(struct server_req *req, struct walk *w, int fd)
+/* True: that was all of it, which is in the answer. */
+static bool read_whole(struct server_req *req, struct walk *w, int fd)
 {
 	size_t want = min_u64(w->in.size, w->room);
-	struct fuse_open_out opened;
-	ssize_t n;
+	ssize_t n = server_read_behind(req, fd, w->head, want);
 
-	if (w->in.flags & FUSE_WIRE_WALK_READ) {
-		n = server_read_behind(req, fd, w->head, want);
-		if (n >= 0) {
-			w->data_len = (size_t)n;
-			w->out.flags |= FUSE_WIRE_WALK_READ;
-		}
-		/* its end, or all that is asked for */
-		if (n >= 0 && (w->in.flags & FUSE_WIRE_WALK_CLOSE) &&
-		    ((size_t)n < want || w->in.size == want)) {
-			server_fd_drop(req->share, fd);
-			w->out.flags |= FUSE_WIRE_WALK_OPEN |
-					FUSE_WIRE_WALK_CLOSE;
-			return;
-		}
+	if (n < 0)
+		return false; /* it may ask itself, and be told why */
+	w->data_len = (size_t)n;
+	w->out.flags |= FUSE_WIRE_WALK_READ;
+	/* its end, or all that is asked for */
+	return (w->in.flags & FUSE_WIRE_WALK_CLOSE) &&
+	       ((size_t)n < want || w->in.size == want);
+}
+
+/* 0: *@ret is a handle; 1: no handle is needed any more; or -errno. */
+static int open_file(struct server_req *req, struct walk *w,
+		     struct fuse_open_out *ret)
+{
+	struct fuse_open_in in = { .flags = w->in.open_flags };
+	int fd = server_open_fd(req, w->at, &in);
+
+	if (fd < 0)
+		return fd;
+	if ((w->in.flags & FUSE_WIRE_WALK_READ) && read_whole(req, w, fd)) {
+		server_fd_drop(req->share, fd);
+		return 1;
 	}
-	w->out.error = server_open_handle(req, w->at, fd, &opened);
-	if (w->out.error) {
+	return server_open_handle(req, w->at, fd, ret);
+}
+
+/* What is asked to be opened as what it is. */
+static void open_found(struct server_req *req, struct walk *w)
+{
+	const bool as_dir = w->in.open_flags & O_DIRECTORY;
+	struct fuse_open_out opened = { 0 };
+	int r;
+
+	if (!(w->in.flags & FUSE_WIRE_WALK_OPEN) || w->out.error ||
+	    w->out.n < w->in.n_names ||
+	    w->at->type != (as_dir ? S_IFDIR : S_IFREG))
+		return;
+	r = as_dir ? server_open_dir(req, w->at, &opened) :
+		     open_file(req, w, &opened);
+	if (r < 0) {
+		w->out.error = r;
 		w->out.flags = 0;
 		w->data_len = 0;
 		return;
 	}
-	w->out.flags |= FUSE_WIRE_WALK_OPEN;
+	w->out.flags |= FUSE_WIRE_WALK_OPEN | (r ? FUSE_WIRE_WALK_CLOSE : 0);
 	w->out.fh = opened.fh;
 	w->out.open_flags = opened.open_flags;
-}
-
-static void open_found(struct server_req *req, struct walk *w)
-{
-	struct fuse_open_in in = { .flags = w->in.open_flags };
-	int fd;
-
-	if (!(w->in.flags & FUSE_WIRE_WALK_OPEN) || w->out.error ||
-	    w->out.n < w->in.n_names || !S_ISREG(w->at->type))
-		return;
-	fd = server_open_fd(req, w->at, &in);
-	if (fd < 0)
-		w->out.error = fd;
-	else
-		read_and_keep(req, w, fd);
 }
 
 ssize_t server_op_walk(struct server_req *req, const struct fuse_ioctl_in *in)

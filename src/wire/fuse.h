@@ -205,7 +205,8 @@ struct fuse_wire_walk_out {
 	uint32_t open_flags; /* FOPEN_* */
 };
 
-#define FUSE_WIRE_WALK_OPEN (1u << 0)  /* if it is a regular file */
+#define FUSE_WIRE_WALK_OPEN (1u << 0)  /* if it is a regular file; with
+					  O_DIRECTORY: if it is one */
 #define FUSE_WIRE_WALK_READ (1u << 1)  /* with OPEN: from its beginning */
 #define FUSE_WIRE_WALK_CLOSE (1u << 2) /* with READ: if nothing is left of it */
 

@@ -19,7 +19,7 @@ struct answer {
 
 static int refuse_with; /* 0: it does what is asked */
 static void (*spoil)(struct client_call *c, struct answer *a);
-static _Atomic unsigned n_walks, n_releases;
+static _Atomic unsigned n_walks, n_releases, n_releasedirs;
 
 int __real_client_call(struct oriel_session *on, struct client_call *c);
 int __wrap_client_call(struct oriel_session *on, struct client_call *c);
@@ -37,6 +37,7 @@ int __wrap_client_call(struct oriel_session *on, struct client_call *c)
 	}
 	n_walks += is_walk;
 	n_releases += c->opcode == FUSE_RELEASE;
+	n_releasedirs += c->opcode == FUSE_RELEASEDIR;
 	if (is_walk && refuse_with)
 		return refuse_with;
 	err = __real_client_call(on, c);
@@ -166,6 +167,52 @@ static void test_open(void **state)
 	equals(try_open("a/b/c/none", O_RDONLY), -ENOENT);
 	f = must_open(s, "a/b/c/new", O_RDWR | O_TRUNC);
 	ok(oriel_close(f));
+}
+
+static unsigned count_names(const char *path)
+{
+	struct oriel_dirent e;
+	struct oriel_dir *d;
+	unsigned n = 0;
+
+	ok(oriel_opendir(s, path, 0, &d));
+	while (oriel_readdir(d, &e) > 0)
+		n++;
+	oriel_closedir(d);
+	return n;
+}
+
+static void test_directory(void **state)
+{
+	struct oriel_dir *d = NULL;
+	unsigned n;
+
+	ok(oriel_mkdir(s, "a/b/names", 0755));
+	native_write(dir, "a/b/names/one", "1", 1);
+	/* opened by the walk, the names, and that there are no more */
+	equals(messages(n = count_names("a/b/names")), 3);
+	equals(n, 3);
+	equals(messages(n = count_names("a/b/names")), 3);
+	/* it does not outlive its name by the handle that waits */
+	ok(oriel_mkdir(s, "shallow", 0755));
+	equals(count_names("shallow"), 2);
+	n_releasedirs = 0;
+	ok(oriel_rmdir(s, "shallow"));
+	equals(n_releasedirs, 1);
+	equals(oriel_opendir(s, "a/b/c/d", 0, &d), -ENOTDIR);
+	equals(oriel_opendir(s, "a/b/last", 0, &d), -ENOTDIR);
+	assert_null(d);
+	/* what is no name, what is behind a link, what has a slash */
+	count_names("/");
+	count_names("a/..");
+	count_names("a/link");
+	count_names("a/b/c/");
+	equals(try_open("a/b", O_RDWR | O_DIRECTORY), -EISDIR);
+	equals(try_open("a/b", O_RDONLY | O_DIRECTORY | O_CREAT), -EISDIR);
+	ok(try_open("a/b", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+	equals(try_open("a/link", O_RDONLY | O_DIRECTORY | O_NOFOLLOW),
+	       -ELOOP);
+	equals(must_info(s).open_files, 0);
 }
 
 static ssize_t file_reads(const char *path, size_t len, const char *want)
@@ -507,6 +554,11 @@ static void test_lies_of_data(void **state)
 	file_reads("a/b/c/d", 50, "contents");
 }
 
+static void a_file_of_a_directory(struct client_call *c, struct answer *a)
+{
+	a->e[2].attr.mode = S_IFREG | 0644;
+}
+
 static void test_lies(void **state)
 {
 	static void (*const lies[])(struct client_call *, struct answer *) = {
@@ -514,6 +566,7 @@ static void test_lies(void **state)
 		nothing_at_all, no_node, through_a_file, through_a_link,
 		no_type, opened_a_directory, positive, no_errno, both,
 		unknown_flag, unasked_data, unasked_close, data_without_word,
+		a_file_of_a_directory,
 	};
 	struct oriel_session *kept = s;
 
@@ -522,6 +575,13 @@ static void test_lies(void **state)
 
 		s = test_connect(dir, NULL);
 		spoil = lies[i];
+		if (lies[i] == a_file_of_a_directory) {
+			equals(oriel_open(s, "a/b/c", O_RDONLY | O_DIRECTORY,
+					  0, &f), -EPROTO);
+			spoil = NULL;
+			oriel_disconnect(s);
+			continue;
+		}
 		if (oriel_open(s, "a/b/c/d", O_RDONLY, 0, &f) != -EPROTO)
 			fail_msg("lie %u is believed", i);
 		spoil = NULL;
@@ -540,6 +600,7 @@ int main(void)
 		cmocka_unit_test(test_stat),
 		cmocka_unit_test(test_stat_without_cache),
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_directory),
 		cmocka_unit_test(test_read_file),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_handles_that_wait),

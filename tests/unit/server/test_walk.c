@@ -238,6 +238,52 @@ static void test_opens(void **state)
 	rig_stop(&r);
 }
 
+static void refused(struct rig *r, const char *path, uint32_t flags,
+		    uint32_t open_flags)
+{
+	size_t len = ask(path, flags, open_flags);
+
+	assert_int_equal(send_as(r, 1, len, sizeof(a)), -EINVAL);
+}
+
+static void test_opens_directories(void **state)
+{
+	struct fuse_read_in in = { .size = 4000 };
+	unsigned char buf[4000];
+	struct rig r;
+	size_t len;
+
+	start(&r, NULL);
+	len = ask("a/b", OPEN, O_DIRECTORY);
+	assert_int_equal(send_as(&r, 1, len, head()), 0);
+	assert_int_equal(a.out.n, 2);
+	assert_int_equal(a.out.flags, OPEN);
+	in.fh = a.out.fh;
+	assert_true(rig_call(&r, FUSE_READDIR, 1, &in, sizeof(in), buf,
+			     sizeof(buf)) > 0);
+	give_back(&r);
+	/* closed along with something else, as files are */
+	len = ask("", 0, 0);
+	q.in.n_close = 1;
+	memcpy(q.rest, &in.fh, 8);
+	q.ioctl.in_size += 8;
+	assert_int_equal(send_as(&r, 1, len + 8, head()), 0);
+	assert_int_equal(rig_stats(&r).handles, 0);
+	/* only directories, if that is what is asked for */
+	len = ask("a/b/c/file", OPEN, O_DIRECTORY);
+	assert_int_equal(send_as(&r, 1, len, head()), 0);
+	assert_int_equal(a.out.n, 4);
+	assert_int_equal(a.out.flags, 0);
+	assert_int_equal(a.out.error, 0);
+	give_back(&r);
+	len = ask("a/link", OPEN, O_DIRECTORY);
+	assert_int_equal(send_as(&r, 1, len, head()), 0);
+	assert_int_equal(a.out.flags, 0);
+	give_back(&r);
+	refused(&r, "a", OPEN | READ, O_DIRECTORY);
+	rig_stop(&r);
+}
+
 static void test_reads(void **state)
 {
 	unsigned char buf[100];
@@ -350,14 +396,6 @@ static void test_closes(void **state)
 	rig_stop(&r);
 }
 
-static void refused(struct rig *r, const char *path, uint32_t flags,
-		    uint32_t open_flags)
-{
-	size_t len = ask(path, flags, open_flags);
-
-	assert_int_equal(send_as(r, 1, len, sizeof(a)), -EINVAL);
-}
-
 static void test_nonsense(void **state)
 {
 	static char longer[4096];
@@ -452,6 +490,7 @@ int main(void)
 		cmocka_unit_test(test_finds),
 		cmocka_unit_test(test_stops),
 		cmocka_unit_test(test_opens),
+		cmocka_unit_test(test_opens_directories),
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_reads_much),
 		cmocka_unit_test(test_cannot_open),
