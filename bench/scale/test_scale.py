@@ -123,12 +123,12 @@ def full():
     # of the other two, no file is open
     assert crowd.ask('run check 5 1 1')['failed'] == 2
     assert crowd.end() == 0
-    assert daemon.log().count('there are 3, which is the most of this share:'
-                              ' see --max-clients') == 2, daemon.log()
+    until(lambda: daemon.log().count('there are 3, which is the most of this '
+                                     'share: see --max-clients') == 2)
     daemon.end()
     daemon = rig.Daemon('--max-clients=1024', '--request-queues=64')
-    assert '--max-clients=1024: there can be 124, for lack of threads' in \
-        daemon.log(), daemon.log()
+    until(lambda: '--max-clients=1024: there can be 124, for lack of threads'
+          in daemon.log())
     daemon.end()
 
 
