@@ -4,6 +4,8 @@
 #include "fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 
 #define RANGE 65536
@@ -314,6 +316,133 @@ static void test_come_and_go(void **state)
 	oriel_disconnect(mine);
 }
 
+/*
+ * The number of a descriptor that is closed belongs to whoever opens something
+ * next: were one closed under a reader or a writer, they would read and write the
+ * trap. File k holds nothing but bytes k and holes, and is removed and made anew at
+ * times.
+ */
+#define TRAP 0xee
+enum { CHURN_FILES = 8, CHURN_LEN = 4 * RANGE, TRAPS = 8 };
+
+struct churner {
+	struct oriel_session *on;
+	_Atomic bool *stop;
+	uint64_t seed;
+	unsigned steps;
+};
+
+static void churn_name(char *name, size_t len, unsigned k)
+{
+	snprintf(name, len, "churn%u", k);
+}
+
+static bool is_all(const unsigned char *p, size_t n, unsigned byte)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i] && p[i] != byte)
+			return false;
+	return true;
+}
+
+static void churn_step(struct churner *c, struct rng *rng)
+{
+	unsigned k = 1 + (unsigned)rng_below(rng, CHURN_FILES);
+	off_t pos = (off_t)rng_below(rng, CHURN_LEN - 3000);
+	size_t len = 1 + rng_below(rng, 3000);
+	unsigned char buf[3000], want[3000];
+	struct oriel_file *f;
+	char name[20];
+
+	churn_name(name, sizeof(name), k);
+	if (oriel_open(c->on, name, O_RDWR, 0, &f))
+		return; /* between two of them */
+	memset(want, (int)k, sizeof(want));
+	for (unsigned i = 0; i < 20; i++) {
+		ssize_t n = oriel_pread(f, buf, len, pos);
+
+		must(n >= 0 && is_all(buf, (size_t)n, k), "not file %u", k);
+		must(oriel_pwrite(f, want, len, pos) == (ssize_t)len, "write");
+		pos = (pos + RANGE) % (CHURN_LEN - 3000);
+	}
+	if (rng_below(rng, 16) == 0) {
+		(void)!oriel_unlink(c->on, name); /* another one may have */
+		native_write(dir, name, want, sizeof(want));
+	}
+	ok(oriel_close(f));
+}
+
+static void *churner_main(void *arg)
+{
+	struct churner *c = arg;
+	struct rng rng = { .state = c->seed };
+
+	for (unsigned i = 0; i < c->steps; i++)
+		churn_step(c, &rng);
+	return NULL;
+}
+
+static void *trapper_main(void *arg)
+{
+	struct churner *c = arg;
+
+	while (!atomic_load(c->stop)) {
+		int fd[TRAPS];
+
+		for (unsigned i = 0; i < TRAPS; i++)
+			fd[i] = open(in_dir(dir, "trap"), O_RDWR | O_CLOEXEC);
+		sched_yield();
+		for (unsigned i = 0; i < TRAPS; i++)
+			close(fd[i]);
+	}
+	return NULL;
+}
+
+static void check_trap(void)
+{
+	size_t len;
+	unsigned char *got = native_read(dir, "trap", &len);
+
+	equals(len, CHURN_LEN);
+	for (size_t i = 0; i < len; i++)
+		must(got[i] == TRAP, "the trap was written to at %zu", i);
+	free(got);
+}
+
+static void test_numbers_used_again(void **state)
+{
+	enum { THREADS = 3 };
+	struct oriel_session *mine = connect_with(2, 2);
+	struct churner c[THREADS + 1];
+	pthread_t t[THREADS + 1];
+	unsigned char *all = malloc(CHURN_LEN);
+	_Atomic bool stop = false;
+	char name[20];
+
+	assert_non_null(all);
+	memset(all, TRAP, CHURN_LEN);
+	native_write(dir, "trap", all, CHURN_LEN);
+	for (unsigned i = 1; i <= CHURN_FILES; i++) {
+		churn_name(name, sizeof(name), i);
+		memset(all, (int)i, CHURN_LEN);
+		native_write(dir, name, all, CHURN_LEN);
+	}
+	free(all);
+	for (unsigned i = 0; i <= THREADS; i++) {
+		c[i] = (struct churner){ mine, &stop, i, 150 };
+		ok(pthread_create(&t[i], NULL,
+				  i < THREADS ? churner_main : trapper_main,
+				  &c[i]));
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		ok(pthread_join(t[i], NULL));
+	atomic_store(&stop, true);
+	ok(pthread_join(t[THREADS], NULL));
+	check_trap();
+	assert_true(must_info(mine).held_files <= 2);
+	oriel_disconnect(mine);
+}
+
 /* The daemon is gone: what the window does not have is an error, though a
  * descriptor would do; nobody reads for long what nobody answers for. */
 static void test_dead(void **state)
@@ -355,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_rlimit),
 		cmocka_unit_test(test_unlinked),
 		cmocka_unit_test(test_come_and_go),
+		cmocka_unit_test(test_numbers_used_again),
 		cmocka_unit_test(test_dead),
 	};
 

@@ -2,8 +2,8 @@
 /*
  * Orders of events that are rare in life, brought about on purpose: an answer is
  * held back between the moment the daemon gave it and the moment it is used.
- * client_call() is wrapped by the linker, and so is client_held_read(), a reader
- * that needs no answer and can be as late.
+ * client_call() is wrapped by the linker, and so are client_held_read(), a reader
+ * that needs no answer and can be as late, and the system call in it.
  */
 #include "client/client.h"
 
@@ -54,6 +54,30 @@ ssize_t __wrap_client_held_read(struct client_inode *ino, void *buf, size_t len,
 			;
 	}
 	return n;
+}
+
+static __thread bool hold_pread;
+static int held_fd; /* of that call */
+
+ssize_t __real_pread64(int fd, void *buf, size_t len, off_t pos);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t pos);
+ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t pos);
+
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t pos)
+{
+	if (hold_pread) {
+		hold_pread = false;
+		held_fd = fd;
+		sem_post(&answered);
+		while (sem_wait(&go_on) < 0)
+			;
+	}
+	return __real_pread64(fd, buf, len, pos);
+}
+
+ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t pos)
+{
+	return __wrap_pread64(fd, buf, len, pos);
 }
 
 /* What the other thread does. */
@@ -182,6 +206,68 @@ static void test_long_read(void **state)
 	free(buf);
 }
 
+static void read_by_descriptor(struct oriel_file *f)
+{
+	unsigned char buf[100];
+
+	hold_pread = true;
+	must(oriel_pread(f, buf, 100, 3 << 16) == 100, "pread");
+	must(pattern_check(buf, 100, 1, 3 << 16) == 100, "wrong bytes");
+}
+
+static _Atomic bool evicted;
+
+static void *evictor_main(void *arg)
+{
+	char c;
+
+	/* the only descriptor there may be is for this file now */
+	must(oriel_pread(arg, &c, 1, 0) == 1, "pread");
+	evicted = true;
+	return NULL;
+}
+
+/* A descriptor has to go while it is read with: it is closed afterwards. */
+static void test_close_waits(void **state)
+{
+	struct other o = { .run = read_by_descriptor };
+	struct oriel_session *mine;
+	struct oriel_file *second;
+	struct oriel_options opts;
+	pthread_t evictor;
+	struct stat st, now;
+	char c;
+
+	test_options(&opts);
+	opts.no_background = 1;
+	opts.admit_touches = 2;
+	opts.held_files = 1;
+	mine = test_connect(dir, &opts);
+	native_pattern(dir, "first", 8 << 16, 1);
+	native_pattern(dir, "second", 8 << 16, 1);
+	ok(stat(in_dir(dir, "first"), &st));
+	o.f = must_open(mine, "first", O_RDONLY);
+	second = must_open(mine, "second", O_RDONLY);
+	equals(oriel_pread(o.f, &c, 1, 0), 1);
+	equals(must_info(mine).held_files, 1);
+	other_start(&o);
+	evicted = false;
+	ok(pthread_create(&evictor, NULL, evictor_main, second));
+	for (unsigned i = 0; i < 20 && !evicted; i++) {
+		nap_ms(10);
+		ok(fstat(held_fd, &now));
+		equals(now.st_ino, st.st_ino);
+	}
+	assert_false(evicted);
+	other_finish(&o);
+	ok(pthread_join(evictor, NULL));
+	assert_true(evicted);
+	assert_true(fstat(held_fd, &now) || now.st_ino != st.st_ino);
+	ok(oriel_close(o.f));
+	ok(oriel_close(second));
+	oriel_disconnect(mine);
+}
+
 static void test_late_attributes(void **state)
 {
 	struct other o = { .opcode = FUSE_GETATTR, .run = stat_it };
@@ -297,6 +383,7 @@ int main(void)
 		cmocka_unit_test(test_late_read),
 		cmocka_unit_test(test_late_held_read),
 		cmocka_unit_test(test_long_read),
+		cmocka_unit_test(test_close_waits),
 		cmocka_unit_test(test_late_attributes),
 		cmocka_unit_test(test_not_waiting),
 		cmocka_unit_test(test_late_end),
