@@ -348,7 +348,9 @@ static bool is_all(const unsigned char *p, size_t n, unsigned byte)
 static void churn_step(struct churner *c, struct rng *rng)
 {
 	unsigned k = 1 + (unsigned)rng_below(rng, CHURN_FILES);
-	off_t pos = (off_t)rng_below(rng, CHURN_LEN - 3000);
+	/* each in a part of its own: all of them map the same memory */
+	off_t part = (off_t)c->seed * RANGE;
+	off_t pos = part + (off_t)rng_below(rng, RANGE - 3000);
 	size_t len = 1 + rng_below(rng, 3000);
 	unsigned char buf[3000], want[3000];
 	struct oriel_file *f;
@@ -363,7 +365,7 @@ static void churn_step(struct churner *c, struct rng *rng)
 
 		must(n >= 0 && is_all(buf, (size_t)n, k), "not file %u", k);
 		must(oriel_pwrite(f, want, len, pos) == (ssize_t)len, "write");
-		pos = (pos + RANGE) % (CHURN_LEN - 3000);
+		pos = part + (off_t)rng_below(rng, RANGE - 3000);
 	}
 	if (rng_below(rng, 16) == 0) {
 		(void)!oriel_unlink(c->on, name); /* another one may have */
