@@ -140,7 +140,7 @@ static void sets_times(void **state)
 		.valid = FATTR_ATIME | FATTR_MTIME, .atime = 1000,
 		.atimensec = 1, .mtime = (uint64_t)-2, .mtimensec = 999999999,
 	};
-	struct fuse_attr a;
+	struct fuse_attr a = { 0 };
 	uint64_t node;
 	struct rig r;
 
@@ -175,7 +175,7 @@ static void sets_owner(void **state)
 	struct fuse_setattr_in in = {
 		.valid = FATTR_UID | FATTR_GID, .uid = 1000, .gid = 1001,
 	};
-	struct fuse_attr a;
+	struct fuse_attr a = { 0 };
 	struct rig r;
 
 	if (geteuid())

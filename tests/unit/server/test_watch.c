@@ -99,7 +99,8 @@ static ssize_t command(struct rig *r, uint64_t node, uint32_t cmd,
 		     sizeof(*out) + size);
 	if (n >= (ssize_t)sizeof(*out)) {
 		n -= (ssize_t)sizeof(*out);
-		if (n)
+		assert_true((size_t)n <= size);
+		if (n && size)
 			memcpy(buf, out + 1, (size_t)n);
 	}
 	free(out);
