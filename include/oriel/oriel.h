@@ -151,7 +151,9 @@ struct oriel_options {
 	 * with a mapping: with one, further ranges of the file are mapped, and
 	 * what the window does not serve is read, overwritten and appended,
 	 * without a message. Default an eighth of RLIMIT_NOFILE, at most 1024;
-	 * ORIEL_HOLD_NONE: none. */
+	 * ORIEL_HOLD_NONE: none. Nothing is written with them if there is an
+	 * RLIMIT_FSIZE as the session begins; where one is set later, writing
+	 * past it raises SIGXFSZ, as pwrite(2) does. */
 	uint32_t held_files;
 	/* Longest that oriel_stat() believes what it found under a path,
 	 * milliseconds, if the attributes are valid as long: no message then,

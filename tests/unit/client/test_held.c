@@ -84,6 +84,10 @@ static void test_reads(void **state)
 	equals(i.requests, before.requests);
 	equals(i.setups, before.setups);
 	equals(i.held_read_bytes, 39 * 100);
+	/* which may wait for the disk, so it is not for these */
+	equals(oriel_pread_nowait(f, end, 10, 20 * RANGE + 1), -EAGAIN);
+	equals(oriel_pread_nowait(f, end, 10, 40 * RANGE + 1), -EAGAIN);
+	equals(must_info(mine).held_read_bytes, 39 * 100);
 	/* the end is where it is now */
 	equals(oriel_pread(f, end, 10, 40 * RANGE), 5);
 	equals(truncate(in_dir(dir, "reads"), 40 * RANGE + 2), 0);
@@ -125,6 +129,8 @@ static void test_overwrites(void **state)
 	equals(i.requests, before.requests);
 	equals(i.setups, before.setups);
 	equals(i.held_written_bytes, 39 * 5);
+	equals(oriel_pwrite_nowait(f, "never", 5, 20 * RANGE), -EAGAIN);
+	equals(must_info(mine).held_written_bytes, 39 * 5);
 	ok(oriel_fstat(f, 0, &now));
 	assert_true(now.mtime.tv_sec > st.mtime.tv_sec ||
 		    (now.mtime.tv_sec == st.mtime.tv_sec &&
