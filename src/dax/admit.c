@@ -7,8 +7,8 @@
  * system call (dax_owner_ops.is_cheap) a set-up costs as much as a dozen of
  * them and what the faults cost, and pays only for what is read again: after
  * config.patience touches, where each 512 KiB that are gone through count as one,
- * so that a range that is scanned once in large steps is not mapped, and at its
- * second scan it is. In small steps one scan is dozens of system calls: it is
+ * so that a range that is scanned once in large steps is not mapped, and as its
+ * second scan begins it is. In small steps one scan is dozens of system calls: it is
  * mapped after STEPS_MAX of them. That is remembered for each range, as many may
  * go through one file side by side; the latest of them is not held up at each
  * range anew (io.c).
@@ -53,6 +53,7 @@
 #define CHEAP_FACTOR 32u /* an eviction and a set-up over what a hit saves */
 #define TOUCH_SHIFT 19   /* one touch more for each 512 KiB gone through */
 #define COUNT_MAX 15u /* what fits; who is gone is soon worn down */
+#define SCAN_AGAIN 4u /* more for who begins anew after a scan of the range */
 #define STEPS_MAX 15u /* as many system calls cost what a mapping does */
 
 /* A slot is one word: 24 bits of tag, 4 of steps, 4 of count, 32 of where it
@@ -186,6 +187,9 @@ static void count_step(struct ghost_slot *s, struct dax_want *want)
 	bool goes_on = s->count > 0 && off > 0 && off == s->end;
 
 	s->count += !goes_on;
+	if (want->is_cheap && !goes_on && !off && s->count > 1 &&
+	    s->end == want->file_last - want->file_start + 1)
+		s->count += SCAN_AGAIN;
 	if (want->is_cheap)
 		s->count += (end >> TOUCH_SHIFT) - (off >> TOUCH_SHIFT);
 	s->count = (uint32_t)min_u64(s->count, COUNT_MAX);
