@@ -123,7 +123,7 @@ def bars(title, sub, groups, form, w=HALF, left=120, log=True):
             y += 19
         if limit:
             x = axis.at(limit)
-            marks += (f'<path d="M{x:.1f} {first - 4:.0f}V{y:.0f}" '
+            marks += (f'<path d="M{x:.1f} {first - 3:.0f}V{y - 4:.0f}" '
                       'stroke="var(--ink)" stroke-width="1.6" '
                       'stroke-dasharray="4 3"/>')
         y += 9
