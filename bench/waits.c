@@ -36,6 +36,23 @@ struct borrow {
 static int borrow_oriel(void *ctx, size_t n)
 {
 	struct borrow *b = ctx;
+	const void *at;
+	int err;
+
+	for (size_t i = 0; i < n; i++) {
+		err = oriel_borrow(b->p->f, page_within(&b->random, BORROW_SET),
+				   KIB(4), &at);
+		if (err)
+			return err;
+		oriel_return();
+	}
+	return 0;
+}
+
+/* One that may be kept. */
+static int borrow_map(void *ctx, size_t n)
+{
+	struct borrow *b = ctx;
 	struct oriel_mapping *m;
 	void *at;
 	int err;
@@ -65,22 +82,29 @@ static int borrow_native(void *ctx, size_t n)
 	return 0;
 }
 
-static int borrow_case(struct place *p)
+static int lend(struct place *p, const char *name, int (*run)(void *, size_t))
 {
 	struct borrow b[2] = { { p, 88172645463325252u },
 			       { p, 88172645463325252u } };
 	struct match m = {
-		.name = "borrow-4k", .fs = p->fs, .folios = p->folios,
+		.name = name, .fs = p->fs, .folios = p->folios,
 		.set_bytes = BORROW_SET, .n_ways = 2,
 		.ways = {
-			{ .name = "oriel", .run = borrow_oriel, .ctx = &b[0],
+			{ .name = "oriel", .run = run, .ctx = &b[0],
 			  .daemon = &p->daemon },
 			{ .name = "mmap, munmap", .run = borrow_native,
 			  .ctx = &b[1] },
 		},
 	};
 
-	return match_run(p->su, &m);
+	return is_wanted(p->su, name) ? match_run(p->su, &m) : 0;
+}
+
+static int borrow_case(struct place *p)
+{
+	int err = lend(p, "borrow-4k", borrow_oriel);
+
+	return err ? err : lend(p, "map-4k", borrow_map);
 }
 
 /* ------------------------------------------------------------ two threads */

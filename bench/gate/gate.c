@@ -86,6 +86,16 @@ static int overwrite_4k(struct stage *t, size_t i)
 
 static int borrow(struct stage *t, size_t i)
 {
+	const void *p;
+	int err = oriel_borrow(t->data, (off_t)(i % 16 * 4096), 4096, &p);
+
+	if (!err)
+		oriel_return();
+	return err;
+}
+
+static int map(struct stage *t, size_t i)
+{
 	struct oriel_mapping *m;
 	void *p;
 	int err = oriel_map(t->data, (off_t)(i % 16 * 4096), 4096,
@@ -182,6 +192,7 @@ static const struct test with_window[] = {
 	{ "overwrite-64", overwrite_64, N_HITS },
 	{ "overwrite-4k", overwrite_4k, N_HITS },
 	{ "borrow", borrow, N_HITS },
+	{ "map", map, N_HITS },
 	{ "miss-range", miss_range, N_MISSES },
 	{ "miss-file", miss_file, N_MISSES },
 	{ "stat", stat_name, N_MESSAGES },

@@ -397,6 +397,27 @@ ORIEL_API int oriel_map(struct oriel_file *f, off_t off, size_t len,
  * last use of the inode and another one has to leave the cache. */
 ORIEL_API void oriel_unmap(struct oriel_mapping *m);
 
+/*
+ * The same for a moment, at the price of a look: a pointer to @len bytes at @off
+ * in *@ret_ptr, to be read by the calling thread until it says oriel_return().
+ * They must lie in one range (oriel_info.range_bytes) and below the size as
+ * known. No mapping of this process goes away meanwhile, so whoever has to evict
+ * one waits: borrow for as long as a copy would take, not longer. Until it
+ * returns what it has borrowed the thread may read and borrow more of what is
+ * mapped (each with an oriel_return() of its own); a call that would have to wait
+ * is refused with -EDEADLK, oriel_close() too; oriel_disconnect() and
+ * oriel_queue_free() return everything first. A truncation by others raises
+ * SIGBUS, as with oriel_map(). Maps the range if it is not, and may block for
+ * that as oriel_map() does.
+ * Errors: -EAGAIN (not in one range, not below the size, no window or no room in
+ * it: oriel_pread() serves), -EDEADLK (it would have to be mapped first, and the
+ * thread has borrowed already).
+ */
+ORIEL_API int oriel_borrow(struct oriel_file *f, off_t off, size_t len,
+			   const void **ret_ptr);
+/* The calling thread is done with what it borrowed last. Does not block. */
+ORIEL_API void oriel_return(void);
+
 /* Copy from or to mapped bytes; a truncation by others makes it short instead
  * of raising SIGBUS. Returns the bytes copied. Does not block. */
 ORIEL_API size_t oriel_copy(void *dst, const void *src, size_t len,

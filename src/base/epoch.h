@@ -81,8 +81,14 @@ static inline void epoch_exit(void)
 	atomic_store_explicit(&s->state, 0, memory_order_release);
 }
 
-/* Is the calling thread inside a section? For assertions. */
-bool epoch_is_inside(void);
+/* Is the calling thread inside a section? */
+static inline bool epoch_is_inside(void)
+{
+	return oriel__epoch_self && oriel__epoch_self->depth > 0;
+}
+
+/* Leave all sections that the calling thread is in. */
+void epoch_leave_all(void);
 
 /*
  * Wait until every section that was open at the call has ended. Blocks; never

@@ -50,6 +50,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/epoch.h"
 #include "base/futex.h"
 #include "base/log.h"
 
@@ -487,6 +488,8 @@ int client_call(struct oriel_session *s, struct client_call *c)
 	struct client_slot *slot;
 	int err;
 
+	if (ORIEL_UNLIKELY(epoch_is_inside()))
+		return -EDEADLK; /* oriel_borrow() */
 	if (goodbye_ns)
 		deadline_ns = min_u64(deadline_ns, goodbye_ns);
 	if (client_is_nosys(s, c->opcode))

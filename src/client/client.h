@@ -476,6 +476,7 @@ struct oriel_session {
 	struct list lru; /* refs 0, least recently used first */
 	size_t n_inodes;
 	size_t n_lru;
+	struct list evict_later; /* client_inode.lru_node; table_lock */
 	struct list files;
 	size_t n_files;
 	struct list pins; /* oriel_mapping.node */

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/epoch.h"
 #include "base/log.h"
 #include "dax/guard.h"
 
@@ -293,6 +294,9 @@ int oriel_close(struct oriel_file *f)
 
 	if (!f)
 		return 0;
+	if (epoch_is_inside())
+		return client_fail(-EDEADLK, "close %s: this thread has "
+				   "borrowed: oriel_return() first", f->path);
 	client_append_close(f);
 	append_err = client_append_error(f);
 	err = flush(f);

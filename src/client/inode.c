@@ -20,6 +20,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/epoch.h"
 #include "base/log.h"
 
 /* How often one who waits for an inode looks whether there is headway. */
@@ -38,6 +39,7 @@ int client_inodes_init(struct oriel_session *s)
 	for (size_t i = 0; i < s->hash_len; i++)
 		list_init(&s->hash[i]);
 	list_init(&s->lru);
+	list_init(&s->evict_later);
 	list_init(&s->files);
 	return 0;
 }
@@ -170,6 +172,8 @@ int client_inode_lock(struct client_inode *ino)
 					     memory_order_relaxed);
 	uint64_t since_ns;
 
+	if (epoch_is_inside())
+		return -EDEADLK; /* oriel_borrow() */
 	if (pthread_rwlock_trywrlock(&ino->lock) == 0)
 		return 0;
 	since_ns = clock_now_ns();
@@ -211,7 +215,7 @@ void client_inode_nameless(struct client_inode *ino)
 void client_inode_put(struct client_inode *ino)
 {
 	struct oriel_session *s;
-	struct client_inode *victim = NULL;
+	struct client_inode *victim = NULL, *late = NULL;
 
 	if (!ino)
 		return;
@@ -235,9 +239,20 @@ void client_inode_put(struct client_inode *ino)
 		victim = list_entry(node, struct client_inode, lru_node);
 		unhash_locked(victim);
 	}
+	if (epoch_is_inside()) {
+		/* who has borrowed cannot wait for readers: the next one does */
+		if (victim)
+			list_add_tail(&s->evict_later, &victim->lru_node);
+		victim = NULL;
+	} else if (!list_is_empty(&s->evict_later)) {
+		late = list_entry(list_pop_head(&s->evict_later),
+				  struct client_inode, lru_node);
+	}
 	pthread_mutex_unlock(&s->table_lock);
 	if (victim)
 		inode_evict(victim);
+	if (late)
+		inode_evict(late);
 }
 
 /* An entry the daemon may not send. */
@@ -354,11 +369,13 @@ int client_settle_all(struct oriel_session *s)
 
 void client_inodes_done(struct oriel_session *s)
 {
+	struct list *node;
+
 	if (!s->hash)
 		return;
+	while ((node = list_pop_head(&s->evict_later)))
+		inode_free(list_entry(node, struct client_inode, lru_node));
 	for (size_t i = 0; i < s->hash_len; i++) {
-		struct list *node;
-
 		while ((node = list_pop_head(&s->hash[i])))
 			inode_free(list_entry(node, struct client_inode,
 					      hash_node));

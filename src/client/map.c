@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/epoch.h"
 #include "dax/guard.h"
 
 struct oriel_mapping {
@@ -142,6 +143,45 @@ void client_unmap_all(struct oriel_session *s)
 	while (!list_is_empty(&s->pins))
 		oriel_unmap(list_entry(s->pins.next, struct oriel_mapping,
 				       node));
+}
+
+int oriel_borrow(struct oriel_file *f, off_t off, size_t len,
+		 const void **ret_ptr)
+{
+	struct client_inode *ino = f->ino;
+	struct dax_pin pin;
+	uint64_t size;
+	int err = 0;
+
+	for (int attempt = 0; attempt < 2 && !err; attempt++) {
+		/* acquire: pairs with the stores in attr.c */
+		size = atomic_load_explicit(&ino->size, memory_order_acquire);
+		if (ORIEL_UNLIKELY(off < 0 || !len ||
+				   !range_fits((uint64_t)off, len, size) ||
+				   (f->flags & O_ACCMODE) == O_WRONLY ||
+				   atomic_load_explicit(&ino->bad,
+							memory_order_relaxed)))
+			break;
+		if (ORIEL_LIKELY(dax_borrow(&ino->dax, (uint64_t)off, len,
+					    ret_ptr)))
+			return 0;
+		/* pinned for a moment, so that it is mapped */
+		err = dax_pin(&ino->dax, (uint64_t)off, len, DAX_READ, f->fh, 0,
+			      &pin);
+		if (!err)
+			dax_unpin(&ino->dax, &pin);
+	}
+	if (err == -EDEADLK)
+		return err; /* borrowed already, and this one is not mapped */
+	return client_fail(-EAGAIN, "borrow from %s, %zu bytes at %lld: not in "
+			   "one mapped range below the size", f->path, len,
+			   (long long)off);
+}
+
+void oriel_return(void)
+{
+	if (epoch_is_inside())
+		epoch_exit();
 }
 
 static bool in_window(const struct oriel_session *s, const void *p)

@@ -39,6 +39,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/epoch.h"
 #include "base/fd.h"
 
 #define ENTRIES_MAX 32768u
@@ -318,6 +319,7 @@ void oriel_queue_free(struct oriel_queue *q)
 {
 	if (!q)
 		return;
+	epoch_leave_all(); /* it waits */
 	settle(q);
 	queue_threads_stop(q);
 	pthread_mutex_lock(&q->s->table_lock);
@@ -564,6 +566,9 @@ int oriel_queue_wait(struct oriel_queue *q, struct oriel_completion *out,
 {
 	unsigned n;
 
+	if (epoch_is_inside())
+		return client_fail(-EDEADLK, "wait for a queue: this thread has "
+				   "borrowed: oriel_return() first");
 	if (q->fd >= 0)
 		disarm(q);
 	if (has_answers(q))

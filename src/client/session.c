@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/epoch.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "client/options.h"
@@ -497,6 +498,7 @@ void oriel_disconnect(struct oriel_session *s)
 
 	if (!s)
 		return;
+	epoch_leave_all(); /* what was borrowed ends with the window */
 	/* bounds all that follows: a daemon that hangs does not hold us */
 	atomic_store(&s->goodbye_ns, clock_now_ns() + GOODBYE_MS * NS_PER_MS);
 	client_queues_done(s);

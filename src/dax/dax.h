@@ -291,6 +291,15 @@ bool dax_read_hit(struct dax_inode *di, void *buf, size_t len, uint64_t pos);
 bool dax_write_hit(struct dax_inode *di, const void *buf, size_t len,
 		   uint64_t pos);
 
+/*
+ * A pointer in place of a copy, for a moment: [@pos, @pos + @len), which must be
+ * below the size, lies in one range and that is mapped. True: *@ret is it, and
+ * the calling thread is in a read section until epoch_exit(): no mapping goes
+ * away meanwhile, so it must not wait for anybody who may be taking one down.
+ */
+bool dax_borrow(struct dax_inode *di, uint64_t pos, size_t len,
+		const void **ret);
+
 /* A pinned, contiguous view of the file; see dax_pin(). */
 struct dax_pin {
 	struct dax_mapping *mapping;

@@ -350,11 +350,15 @@ static __attribute__((noinline)) enum dax_stop
 step_slow(const struct io *io, size_t n, size_t *copied)
 {
 	struct dax_window *w = io->di->window;
-	enum step step = step_tree(io, n, copied);
 	struct dax_want want;
 	enum dax_miss why;
+	enum step step;
 	int attempt, err;
 
+	/* Who has borrowed must not wait, not even for the tree. */
+	if (ORIEL_UNLIKELY(epoch_is_inside()))
+		return io->flags & DAX_NOWAIT ? DAX_AGAIN : DAX_BYPASS;
+	step = step_tree(io, n, copied);
 	if (step == STEP_MISS)
 		dax_count(w, DAX_N_MISSES, 1);
 	else if (step == STEP_DONE)
@@ -508,6 +512,31 @@ bool dax_write_hit(struct dax_inode *di, const void *buf, size_t len,
 	};
 
 	return di->window && only_hit(&io);
+}
+
+bool dax_borrow(struct dax_inode *di, uint64_t pos, size_t len,
+		const void **ret)
+{
+	struct dax_window *w = di->window;
+	struct dax_mapping *m;
+	uint64_t bytes;
+
+	if (!w)
+		return false;
+	bytes = UINT64_C(1) << w->shift;
+	if (ORIEL_UNLIKELY(len > bytes - (pos & (bytes - 1)) || !epoch_enter()))
+		return false;
+	m = dax_index_get(di, pos >> w->shift);
+	if (ORIEL_UNLIKELY(!m)) {
+		epoch_exit();
+		return false;
+	}
+	/* relaxed: as in copy_mapped() */
+	if (!atomic_load_explicit(&m->referenced, memory_order_relaxed))
+		atomic_store_explicit(&m->referenced, true,
+				      memory_order_relaxed);
+	*ret = m->ptr + (pos - m->file_start);
+	return true;
 }
 
 /* How much of [@pos, @pos + @len) is below @size? */

@@ -15,6 +15,8 @@
 
 #include <errno.h>
 
+#include "base/epoch.h"
+
 #define PIN_ATTEMPTS 4
 
 /* The fast way: there is one already. NOWAIT does not even wait for locks. */
@@ -68,6 +70,8 @@ int dax_pin(struct dax_inode *di, uint64_t pos, uint64_t len,
 
 	if (!w)
 		return -ENODEV;
+	if (epoch_is_inside())
+		return -EDEADLK; /* see dax_borrow() */
 	bytes = UINT64_C(1) << w->shift;
 	/* Room for rounding up: INT64_MAX is the end of every file. */
 	if (!len || !range_fits(pos, len, INT64_MAX))
