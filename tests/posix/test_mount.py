@@ -186,23 +186,24 @@ class Passthrough(Case):
         return int(self.place.logged().rsplit("requests ", 1)[1].split()[0])
 
     def transfer(self, *args):
-        """Requests for 16 MiB written and read, of 1 MiB each at most."""
+        """Requests for 48 MiB written and read, of 1 MiB each at most."""
         data = os.urandom(1 << 20)
         self.place.start(*args)
         start = self.requests()
         with open(self.path("f"), "wb") as f:
-            for _ in range(16):
+            for _ in range(48):
                 f.write(data)
         with open(self.path("f"), "rb") as f:
-            for _ in range(16):
+            for _ in range(48):
                 self.assertEqual(f.read(1 << 20), data)
         return self.requests() - start
 
     def test_no_data_requests(self):
-        self.assertLess(self.transfer(), 14)
+        # names and attributes, which a slow machine asks for twice
+        self.assertLess(self.transfer(), 32)
         self.place.stop()
         os.unlink(os.path.join(self.place.share, "f"))
-        self.assertGreater(self.transfer("--passthrough=never"), 16)
+        self.assertGreater(self.transfer("--passthrough=never"), 48)
 
     def test_attributes_follow(self):
         """Size and times after writes of the kernel and from below."""
