@@ -169,7 +169,8 @@ static size_t put_walk(unsigned char *p, const unsigned char *arg)
 		if (type == S_IFREG && out.n + 1 == in.n_names)
 			out.flags = in.flags & FUSE_WIRE_WALK_OPEN;
 		name = strchr(name, '/');
-		name += name != NULL;
+		if (name)
+			name++;
 	}
 	put_zeros(p, sizeof(struct fuse_ioctl_out));
 	memcpy(p + sizeof(struct fuse_ioctl_out), &out, sizeof(out));
