@@ -12,6 +12,7 @@
 #define ORIEL_BASE_ATOMIC_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* ThreadSanitizer: 1 or 0. It understands atomic operations, not fences. */
@@ -86,6 +87,33 @@ static inline void cpu_relax(void)
 	__builtin_ia32_pause();
 #elif defined(__aarch64__)
 	__asm__ __volatile__("yield");
+#endif
+}
+
+/*
+ * Fetch the cache lines of [@p, @p + @len) ahead: to read, or (to_write) to own
+ * them before they are stored to. Only a hint: nothing is accessed, so any
+ * address will do. A line a peer polls is not for this: the peer takes it back.
+ */
+static inline void prefetch_lines(const void *p, size_t len)
+{
+	const char *c = p;
+
+	for (size_t i = 0; i < len; i += 64)
+		__builtin_prefetch(c + i);
+}
+
+static inline void prefetch_lines_to_write(const void *p, size_t len)
+{
+	const char *c = p;
+
+	for (size_t i = 0; i < len; i += 64)
+#if defined(__x86_64__)
+		/* the compiler's own becomes a read without -mprfchw; where the
+		 * processor has no such instruction it does nothing */
+		__asm__ __volatile__("prefetchw %0" : : "m"(c[i]));
+#else
+		__builtin_prefetch(c + i, 1);
 #endif
 }
 

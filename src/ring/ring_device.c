@@ -29,6 +29,10 @@
 /* More entries than `next` can name are never reached. */
 #define INDIRECT_MAX 65536u
 
+/* What of a request and of an answer is fetched ahead: header, fixed part. */
+#define REQUEST_BYTES (2 * ORIEL_CACHE_LINE)
+#define ANSWER_BYTES (3 * ORIEL_CACHE_LINE)
+
 /* The driver's used_event: last word of its part. */
 static const uint16_t *used_event(const struct ring_device *d)
 {
@@ -249,6 +253,20 @@ static void is_taken(struct ring_device *d, uint16_t head)
 		ring_inflight_taken(d->cfg.inflight, head);
 }
 
+/* The answer and its entry in the used ring will be written where the driver
+ * has read the ones before: have the lines come while the request is served. */
+static void expect_answer(const struct ring_device *d,
+			  const struct ring_chain *c)
+{
+	prefetch_lines_to_write(
+		&d->cfg.used->ring[d->used_idx & (d->cfg.size - 1)],
+		sizeof(struct ring_used_elem));
+	if (c->n_in)
+		prefetch_lines_to_write(c->iov[c->n_out].iov_base,
+					min_u64(c->iov[c->n_out].iov_len,
+						ANSWER_BYTES));
+}
+
 static int pop(struct ring_device *d, struct walk *w)
 {
 	struct ring_chain *c = w->chain;
@@ -271,6 +289,7 @@ static int pop(struct ring_device *d, struct walk *w)
 		return err;
 	is_taken(d, c->head);
 	d->in_flight++;
+	expect_answer(d, c);
 	return 1;
 }
 
@@ -290,6 +309,15 @@ int ring_device_pop(struct ring_device *d, const struct mem_map *mem,
 			*ret_why = w.why;
 	}
 	return r;
+}
+
+void ring_device_expect(const struct ring_device *d,
+			const struct ring_chain *last)
+{
+	prefetch_lines(&d->cfg.avail->ring[d->last_avail & (d->cfg.size - 1)],
+		       sizeof(uint16_t));
+	if (last->n_out && last->iov[0].iov_base)
+		prefetch_lines(last->iov[0].iov_base, REQUEST_BYTES);
 }
 
 bool ring_device_has_avail(const struct ring_device *d)

@@ -86,6 +86,15 @@ ORIEL_MUST_CHECK int ring_device_pop(struct ring_device *d,
 				     struct ring_chain *chain,
 				     const char **ret_why);
 
+/*
+ * Something is there to pop: have it travel here while the caller gets ready.
+ * @last is the chain popped before, which the next one is most likely like: a
+ * driver uses the memory again that it used last. A hint; @last's memory may
+ * be gone.
+ */
+void ring_device_expect(const struct ring_device *d,
+			const struct ring_chain *last);
+
 /* Is there something to pop? One load. */
 bool ring_device_has_avail(const struct ring_device *d);
 

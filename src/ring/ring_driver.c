@@ -318,6 +318,14 @@ int ring_driver_add(struct ring_driver *d, const struct ring_seg *segs,
 	return 0;
 }
 
+void ring_driver_expect(const struct ring_driver *d)
+{
+	uint16_t idx = atomic_load_explicit(&d->offered, memory_order_relaxed);
+
+	prefetch_lines_to_write(&d->cfg.avail->ring[idx & (d->cfg.size - 1)],
+				sizeof(uint16_t));
+}
+
 unsigned ring_driver_in_flight(const struct ring_driver *d)
 {
 	/* relaxed: the reaper may be at it */

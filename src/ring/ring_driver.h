@@ -50,6 +50,9 @@ void ring_driver_free(struct ring_driver *d); /* NULL is fine */
 /* Number of chains that can be in flight at once. */
 unsigned ring_driver_capacity(const struct ring_driver *d);
 
+/* A chain will be added before long: fetch what that writes. A hint. */
+void ring_driver_expect(const struct ring_driver *d);
+
 /* Chains offered and not yet polled; the submitter's to ask. */
 unsigned ring_driver_in_flight(const struct ring_driver *d);
 

@@ -44,6 +44,13 @@ struct vhost_backend_ops {
 	int (*handle)(void *ctx, unsigned queue, struct ring_chain *chain,
 		      uint32_t *ret_written);
 	/*
+	 * The chain is answered: what nobody waits for. On the same thread, before
+	 * it takes the next chain; where the queue has more than one thread,
+	 * already before the answer, so that the driver never finds undone what
+	 * was done before its next request. May be NULL.
+	 */
+	void (*after)(void *ctx, unsigned queue);
+	/*
 	 * Answer the chain, whose segments are not all to be had, with @err (a
 	 * guest's buffer in its own window, where nothing is mapped), as handle()
 	 * does. Only the first segment of either direction may be used. NULL

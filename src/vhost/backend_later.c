@@ -74,7 +74,7 @@ struct vhost_later *vhost_backend_keep(struct vhost_backend *be, unsigned queue)
 	}
 	l->vq = vq;
 	l->head = w->chain->head;
-	l->mem = w->handling_mem;
+	l->mem = w->mem;
 	mem_map_ref(l->mem);
 	return l;
 }

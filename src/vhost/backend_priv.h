@@ -51,7 +51,8 @@ struct vq_worker {
 	struct vhost_vq *vq;
 	pthread_t thread;
 	struct ring_chain *chain;     /* the one being handled */
-	struct mem_map *handling_mem; /* the map it lies in */
+	struct mem_map *mem; /* the map it lies in; kept until the thread sleeps */
+	uint32_t mem_gen;    /* which one that is */
 };
 
 struct vhost_vq {

@@ -45,6 +45,7 @@ static int workers_new(struct vhost_vq *vq)
 			w->chain = malloc(sizeof(*w->chain));
 		if (!w->chain)
 			return -ENOMEM;
+		w->chain->n_out = 0; /* for ring_device_expect() */
 	}
 	return 0;
 }

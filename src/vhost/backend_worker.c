@@ -34,7 +34,7 @@
 /* Which one this thread is. */
 static __thread struct vq_worker *me;
 
-/* Chains handled with one reference to the memory map. */
+/* Chains handled between two looks at what else is due. */
 #define BATCH 64
 
 /* How often a ring without a kick descriptor is looked at. */
@@ -130,8 +130,7 @@ struct vq_worker *vq_worker_self(void)
 }
 
 /* Handle the chain that was popped: as ops->handle(). */
-static int handle(struct vq_worker *w, struct mem_map *mem,
-		  uint32_t *ret_written)
+static int handle(struct vq_worker *w, uint32_t *ret_written)
 {
 	struct vhost_vq *vq = w->vq;
 	const struct vhost_backend_config *cfg = &vq->be->cfg;
@@ -142,33 +141,40 @@ static int handle(struct vq_worker *w, struct mem_map *mem,
 		return cfg->ops->refuse(cfg->ctx, w->chain, r, ret_written);
 	if (ORIEL_UNLIKELY(r))
 		return r;
-	w->handling_mem = mem;
 	r = cfg->ops->handle(cfg->ctx, vq->index, w->chain, ret_written);
 	mem_map_unref(pieces);
 	return r;
 }
 
 /* Take the next chain: 1, 0 none there, -EPROTO (reported). */
-static int take(struct vq_worker *w, struct mem_map *mem)
+static int take(struct vq_worker *w)
 {
 	const char *why = "bad descriptors";
 	int r;
 
 	ring_lock(w->vq);
-	r = ring_device_pop(&w->vq->dev, mem, w->chain, &why);
+	r = ring_device_pop(&w->vq->dev, w->mem, w->chain, &why);
 	ring_unlock(w->vq);
 	if (ORIEL_UNLIKELY(r < 0))
 		vq_broken(w->vq, why);
 	return r;
 }
 
+static void after(const struct vhost_vq *vq)
+{
+	const struct vhost_backend_config *cfg = &vq->be->cfg;
+
+	if (cfg->ops->after)
+		cfg->ops->after(cfg->ctx, vq->index);
+}
+
 /* Serve the chain that was taken and give it back. 0, -EPROTO (reported). */
-static int serve(struct vq_worker *w, struct mem_map *mem)
+static int serve(struct vq_worker *w)
 {
 	struct vhost_vq *vq = w->vq;
 	uint32_t written = 0;
 	bool call;
-	int r = handle(w, mem, &written);
+	int r = handle(w, &written);
 
 	if (ORIEL_UNLIKELY(r == VHOST_LATER))
 		return 0;
@@ -176,54 +182,63 @@ static int serve(struct vq_worker *w, struct mem_map *mem)
 		vq_broken(vq, "a request no driver may send");
 		return -EPROTO;
 	}
+	if (is_pool(vq))
+		after(vq);
 	ring_lock(vq);
 	ring_device_push(&vq->dev, w->chain->head, written);
 	call = ring_device_needs_call(&vq->dev);
 	ring_unlock(vq);
 	if (call)
 		vq_call(vq);
+	if (!is_pool(vq))
+		after(vq);
 	return 0;
 }
 
-/* The memory map for the next chain. The front end may have changed its memory
- * since the last one: it counts on the change for whatever it queues after the
- * acknowledgement, so this is asked after the chain was seen. NULL: none. */
-static struct mem_map *vq_mem(struct vhost_vq *vq, struct mem_map *mem,
-			      uint32_t *gen)
+/* Take the memory map for the next chain into w->mem. The front end may have
+ * changed its memory since the last one: it counts on the change for whatever it
+ * queues after the acknowledgement, so this is asked after the chain was seen.
+ * False: there is none. */
+static bool take_mem(struct vq_worker *w)
 {
-	uint32_t now = atomic_load_explicit(&vq->be->mem_gen,
-					    memory_order_acquire);
+	struct vhost_backend *be = w->vq->be;
+	uint32_t now = atomic_load_explicit(&be->mem_gen, memory_order_acquire);
 
-	if (mem && now == *gen)
-		return mem;
-	mem_map_unref(mem);
-	*gen = now;
-	return be_mem_get(vq->be);
+	if (w->mem && now == w->mem_gen)
+		return true;
+	mem_map_unref(w->mem);
+	w->mem_gen = now;
+	w->mem = be_mem_get(be);
+	return w->mem != NULL;
+}
+
+/* While it sleeps a thread holds no memory that the front end may take back. */
+static void drop_mem(struct vq_worker *w)
+{
+	mem_map_unref(w->mem);
+	w->mem = NULL;
 }
 
 /* Handle what is there. The number of chains, or -EPROTO. */
 static int batch(struct vq_worker *w)
 {
 	struct vhost_vq *vq = w->vq;
-	struct mem_map *mem = NULL;
-	uint32_t gen = 0;
 	int n = 0, r = 0;
 
 	while (n < BATCH && !is_stopping(vq) &&
 	       ring_device_has_avail(&vq->dev)) {
-		mem = vq_mem(vq, mem, &gen);
-		if (!mem)
+		ring_device_expect(&vq->dev, w->chain);
+		if (!take_mem(w))
 			return -EPROTO; /* main never takes it while we run */
-		r = take(w, mem);
+		r = take(w);
 		if (r > 0)
-			r = serve(w, mem);
+			r = serve(w);
 		else if (!r)
 			break;
 		if (r < 0)
 			break;
 		n++;
 	}
-	mem_map_unref(mem);
 	return r < 0 ? r : n;
 }
 
@@ -316,12 +331,13 @@ static bool polls(struct vhost_vq *vq)
 }
 
 /* Nothing is there: wait for something. -EPROTO: nothing can come. */
-static int wait_for_work(struct vhost_vq *vq, bool *recent)
+static int wait_for_work(struct vq_worker *w, bool *recent)
 {
-	if (*recent && polls(vq) && vq_spin(vq))
+	if (*recent && polls(w->vq) && vq_spin(w->vq))
 		return 0;
 	*recent = false;
-	return vq_sleep(vq);
+	drop_mem(w);
+	return vq_sleep(w->vq);
 }
 
 static void loop(struct vq_worker *w)
@@ -338,34 +354,29 @@ static void loop(struct vq_worker *w)
 			return;
 		if (n > 0)
 			recent = true;
-		else if (wait_for_work(vq, &recent))
+		else if (wait_for_work(w, &recent))
 			return;
 	}
 	give_answers(vq);
 }
 
-/* As leader: take one chain, and the memory it lies in. 0: the queue ends. */
-static int lead(struct vq_worker *w, struct mem_map **ret_mem)
+/* As leader: take one chain, and w->mem, which it lies in. 0: the queue ends. */
+static int lead(struct vq_worker *w)
 {
 	struct vhost_vq *vq = w->vq;
-	struct mem_map *mem;
 	int r;
 
 	while (!vq->broken && !is_stopping(vq)) {
 		chores(vq);
 		if (!ring_device_has_avail(&vq->dev)) {
-			vq->broken = wait_for_work(vq, &vq->recent);
+			vq->broken = wait_for_work(w, &vq->recent);
 			continue;
 		}
-		/* after the chain was seen: see vq_mem() */
-		mem = be_mem_get(vq->be);
-		r = mem ? take(w, mem) : -EPROTO;
+		r = take_mem(w) ? take(w) : -EPROTO;
 		if (r > 0) {
 			vq->recent = true;
-			*ret_mem = mem;
 			return 1;
 		}
-		mem_map_unref(mem);
 		vq->broken = r < 0;
 	}
 	give_answers(vq);
@@ -375,17 +386,16 @@ static int lead(struct vq_worker *w, struct mem_map **ret_mem)
 static void pool_loop(struct vq_worker *w)
 {
 	struct vhost_vq *vq = w->vq;
-	struct mem_map *mem;
 	int r;
 
 	for (;;) {
 		pthread_mutex_lock(&vq->lead);
-		r = lead(w, &mem);
+		r = lead(w);
 		pthread_mutex_unlock(&vq->lead);
 		if (!r)
 			return;
-		r = serve(w, mem);
-		mem_map_unref(mem);
+		r = serve(w);
+		drop_mem(w); /* it may wait for its turn for long */
 		if (r < 0) {
 			/* seen by the next leader; the present one is told */
 			atomic_store_explicit(&vq->stop, true,
@@ -408,6 +418,7 @@ void *vq_worker_main(void *arg)
 		pool_loop(w);
 	else
 		loop(w);
+	drop_mem(w);
 	if (cfg->ops->thread_stop)
 		cfg->ops->thread_stop(cfg->ctx, vq->index);
 	return NULL;
