@@ -105,6 +105,11 @@ static void client_thread_start(void *ctx, unsigned queue)
 	orield_guard_thread(c->be);
 }
 
+static void client_after(void *ctx, unsigned queue)
+{
+	server_after();
+}
+
 static int client_refuse(void *ctx, const struct ring_chain *chain, int err,
 			 uint32_t *ret_written)
 {
@@ -129,6 +134,7 @@ static int client_window_piece(void *ctx, uint64_t off, struct vhost_piece *ret)
 
 static const struct vhost_backend_ops backend_ops = {
 	.handle = client_handle,
+	.after = client_after,
 	.refuse = client_refuse,
 	.window_piece = client_window_piece,
 	.thread_start = client_thread_start,
@@ -284,6 +290,7 @@ int client_start(struct daemon *d, struct place *place, int sock)
 		.memory_ops = &memory_ops,
 		.memory_ctx = c,
 		.cred = cred_of(sock),
+		.calls_after = true,
 	};
 	int r;
 

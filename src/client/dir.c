@@ -13,11 +13,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
+
 #define DIR_BUFFER (64u << 10)
+/* The first buffer is small, and so are those of a slow file system: an answer that
+ * comes while we poll costs no sleep, and the daemon reads on meanwhile. */
+#define DIR_ASK_MIN (2u << 10)
 
 struct oriel_dir {
 	struct oriel_file *f;
 	bool plus;
+	uint32_t ask;  /* bytes of the next READDIR */
 	uint64_t next; /* cookie of the next READDIR */
 	size_t len;    /* valid bytes of buf */
 	size_t pos;    /* next entry in buf */
@@ -44,6 +50,8 @@ int oriel_opendir(struct oriel_session *s, const char *path, unsigned flags,
 	}
 	d->plus = (flags & ORIEL_DIR_STAT) &&
 		  (s->fuse_flags & FUSE_DO_READDIRPLUS);
+	/* who does not poll sleeps each time: as seldom as possible then */
+	d->ask = s->opts.poll_us ? DIR_ASK_MIN : DIR_BUFFER;
 	d->next = 0;
 	d->len = 0;
 	d->pos = 0;
@@ -84,6 +92,17 @@ static void drop_buffer(struct oriel_dir *d)
 	d->pos = 0;
 }
 
+/* How much to ask for next, when that much took @ns. */
+static void adapt(struct oriel_dir *d, uint64_t ns)
+{
+	uint64_t poll_ns = (uint64_t)d->f->s->opts.poll_us * NS_PER_US;
+
+	if (ns < poll_ns / 4)
+		d->ask = (uint32_t)min_u64(2 * d->ask, DIR_BUFFER);
+	else if (poll_ns && ns > poll_ns / 2)
+		d->ask = (uint32_t)max_u64(d->ask / 2, DIR_ASK_MIN);
+}
+
 /* The next buffer: 1, 0 at the end of the directory, or -errno. */
 static int fill(struct oriel_dir *d)
 {
@@ -97,12 +116,14 @@ static int fill(struct oriel_dir *d)
 		.bulk = &iov,
 		.n_bulk = 1,
 	};
+	const uint64_t start_ns = clock_now_ns();
 	int err;
 
-	c.bulk_len = (size_t)min_u64(DIR_BUFFER, d->f->s->slot_data_bytes);
+	c.bulk_len = (size_t)min_u64(d->ask, d->f->s->slot_data_bytes);
 	iov.iov_len = c.bulk_len;
 	in.size = (uint32_t)c.bulk_len;
 	err = client_call(d->f->s, &c);
+	adapt(d, clock_now_ns() - start_ns);
 	if (err == -ENOSYS && d->plus) {
 		d->plus = false;
 		return fill(d);

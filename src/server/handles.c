@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static _Atomic uint64_t last_tag; /* server_handle.dents_tag */
+
 int server_handle_new(struct server_session *s, int fd,
 		      struct server_inode *ino, bool is_dir, uint64_t *ret_fh)
 {
@@ -27,6 +29,9 @@ int server_handle_new(struct server_session *s, int fd,
 	h->inode = ino;
 	h->fd = fd;
 	h->is_dir = is_dir;
+	if (is_dir)
+		h->dents_tag = 1 + atomic_fetch_add_explicit(
+					   &last_tag, 1, memory_order_relaxed);
 	pthread_mutex_init(&h->dir_lock, NULL);
 	pthread_mutex_lock(&s->lock);
 	r = server_quota_locked(s);
@@ -75,6 +80,11 @@ struct server_handle *server_handle_get(struct server_session *s, uint64_t fh,
 		atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
 	pthread_mutex_unlock(&s->lock);
 	return h;
+}
+
+void server_handle_hold(struct server_handle *h)
+{
+	atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
 }
 
 void server_handle_put(struct server_handle *h)

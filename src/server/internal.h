@@ -85,6 +85,13 @@ struct server_dax_fd {
 	struct server_tally *payer; /* whose part of the descriptors it is of */
 };
 
+/* Can close(2) of a file report what a write did? As its file system is. */
+enum server_close_fails {
+	CLOSE_UNKNOWN = 0, /* not asked yet */
+	CLOSE_NEVER_FAILS,
+	CLOSE_MAY_FAIL,
+};
+
 struct server_inode {
 	struct hash_node by_key; /* share->lock */
 	struct server_inode_key key;
@@ -96,6 +103,7 @@ struct server_inode {
 	struct file_handle *handle; /* NULL: fd is always open */
 	struct list idle;           /* in the cache: open, no pins */
 	_Atomic uint64_t refs;
+	_Atomic uint8_t close_fails; /* enum server_close_fails */
 	_Atomic(struct watch_node *) watch; /* NULL: none; see watch.h */
 	pthread_mutex_t dax_lock;
 	struct server_dax_fd dax[SERVER_DAX_KINDS];
@@ -168,6 +176,7 @@ struct server_handle {
 	bool is_dir;
 	pthread_mutex_t dir_lock;
 	uint64_t dir_pos; /* where fd stands */
+	uint64_t dents_tag; /* of entries read by it: no other has the number */
 };
 
 struct server_session {
@@ -225,11 +234,33 @@ struct server_session {
 #define SERVER_EXT_MAX 4096u /* bytes of a request's extensions */
 
 /* Buffers and credentials of one serving thread. */
+/* Entries of a directory that one of its descriptors has delivered (op_dir.c). */
+struct server_dents {
+	uint64_t tag; /* whose: server_handle.dents_tag; 0: nobody's */
+	uint64_t off; /* what the first of them, at buf[at], is asked for with */
+	size_t at;
+	size_t len;   /* 0: there are none from @off on */
+	_Alignas(16) unsigned char buf[SERVER_DENTS_MAX];
+};
+
+/*
+ * What a request leaves to be done when it is answered (after.c): closing files
+ * takes as long as opening them, and nobody waits for it.
+ */
+struct server_after {
+	struct server_session *s; /* NULL: nothing; it outlives its requests */
+	int fd;                   /* -1: none; with its reservation */
+	struct server_handle *dir; /* NULL: none; counted */
+	size_t dir_want;          /* bytes of entries to read ahead */
+	unsigned n_fhs;
+	uint64_t fhs[FUSE_WIRE_WALK_CLOSES];
+};
+
 struct server_thread {
 	_Alignas(16) unsigned char arg[SERVER_ARG_MAX];
 	_Alignas(16) unsigned char reply[SERVER_REPLY_MAX];
 	_Alignas(16) unsigned char ext[SERVER_EXT_MAX];
-	_Alignas(16) unsigned char dents[SERVER_DENTS_MAX];
+	struct server_dents dents;
 	struct iovec iov[SERVER_IOV_MAX];
 	uint64_t caps;      /* effective while serving: without CAP_FSETID */
 	uint64_t permitted;
@@ -242,6 +273,7 @@ struct server_thread {
 	bool grouped;       /* a group of the client's user is set */
 	int n_groups;       /* the daemon's own; -1: they cannot be changed */
 	gid_t groups[SERVER_GROUPS_MAX];
+	struct server_after after;
 	bool own_cwd;       /* cwd is /proc/self/fd, this thread's only */
 };
 
@@ -288,6 +320,21 @@ ORIEL_MUST_CHECK int server_quota_locked(const struct server_session *s);
 uint64_t server_fds_locked(const struct server_session *s);
 void server_fd_release(struct server_share *sh); /* one reservation */
 void server_fd_drop(struct server_share *sh, int fd); /* close and release */
+
+/*
+ * after.c: close @fh / @fd when @req is answered, or at once where nobody would do
+ * it then or descriptors are scarce. At most FUSE_WIRE_WALK_CLOSES handles and
+ * one descriptor a request.
+ */
+void server_after_close_handle(struct server_req *req, uint64_t fh);
+void server_after_close_fd(struct server_req *req, int fd);
+/* Read what of @dir comes next, about @want bytes; or do not. Once a request. */
+void server_after_read_dir(struct server_req *req, struct server_handle *dir,
+			   size_t want);
+
+/* op_dir.c: for after.c */
+void server_dir_read_ahead(struct server_thread *t, struct server_handle *h,
+			   size_t want);
 
 /* inode.c */
 void server_inode_ref(struct server_inode *ino);
@@ -436,6 +483,7 @@ ORIEL_MUST_CHECK int server_handle_new(struct server_session *s, int fd,
 				       uint64_t *ret_fh);
 struct server_handle *server_handle_get(struct server_session *s, uint64_t fh,
 					bool is_dir);
+void server_handle_hold(struct server_handle *h); /* one more reference */
 void server_handle_put(struct server_handle *h);
 ORIEL_MUST_CHECK int server_handle_close(struct server_session *s, uint64_t fh,
 					 bool is_dir);
@@ -453,6 +501,7 @@ void server_backings_clear(struct server_session *s);
 
 /* thread.c */
 struct server_thread *server_thread_get(void); /* NULL: no memory */
+struct server_thread *server_thread_peek(void); /* NULL: it served nothing */
 /* Act as who asks until leave; @keep_dac: the client has checked access. */
 ORIEL_MUST_CHECK int server_creds_enter(struct server_req *req, bool keep_dac);
 void server_creds_leave(struct server_thread *t);

@@ -3,7 +3,11 @@
  * Open directories. Offsets on the wire are those of the file system itself
  * (getdents64), so they stay valid over RELEASEDIR and a daemon's restart. The
  * handle remembers where its descriptor stands, and seeks only when the client
- * continues elsewhere.
+ * continues elsewhere: file systems read a piece again for that.
+ *
+ * Entries pass through a buffer of the thread's. What of it did not fit into an
+ * answer stays for the next, and when a client has read on once, what comes next
+ * is read while it is busy with what it has got.
  *
  * READDIRPLUS never loses a name: where an inode cannot be had (no descriptors
  * left, say) the entry goes out with nodeid 0 and the client looks it up later.
@@ -147,57 +151,134 @@ static int seek_to(struct server_handle *h, uint64_t off)
 	return 0;
 }
 
-/*
- * Read a batch of entries and append them. 1: there may be more; 0: end of the
- * directory; -ENOSPC: the reply is full.
- */
-static int fill_batch(struct dir_reply *dr)
-{
-	struct server_handle *h = dr->h;
-	char *buf = (char *)dr->req->t->dents;
-	size_t left = dr->size - dr->pos;
-	size_t want = max_u64(min_u64(dr->plus ? left / 4 : left,
-				      SERVER_DENTS_MAX), 1024);
-	ssize_t got = getdents64(h->fd, buf, want);
-	ssize_t at = 0;
+/* The least that is asked of getdents64(2), which must hold the longest name. */
+#define DENTS_MIN 1024u
 
+/* How much of getdents64(2) surely fits into @left bytes of an answer: entries
+ * grow the more the shorter their names are. */
+static size_t will_fit(bool plus, size_t left)
+{
+	const size_t least = align_up(offsetof(struct dirent64, d_name) + 2, 8);
+
+	return left / entry_room(plus, 1) * least;
+}
+
+/* Read entries from @off on, into the thread's buffer. Their bytes or -errno. */
+static ssize_t get_dents(struct server_thread *t, struct server_handle *h,
+			 uint64_t off, size_t want)
+{
+	struct server_dents *b = &t->dents;
+	const struct dirent64 *d = NULL;
+	ssize_t got;
+	int r = seek_to(h, off);
+
+	b->tag = 0;
+	if (r)
+		return r;
+	want = max_u64(min_u64(want, SERVER_DENTS_MAX), DENTS_MIN);
+	got = getdents64(h->fd, b->buf, want);
 	if (got < 0)
 		return -errno;
-	while (at < got) {
-		struct dirent64 *d = (struct dirent64 *)(buf + at);
+	for (ssize_t at = 0; at < got; at += d->d_reclen)
+		d = (const struct dirent64 *)(b->buf + at);
+	if (d)
+		h->dir_pos = (uint64_t)d->d_off;
+	b->tag = h->dents_tag;
+	b->off = off;
+	b->at = 0;
+	b->len = (size_t)got;
+	return got;
+}
+
+/* Are the entries from @off on in the thread's buffer already? Or that there are
+ * none, which is said only once. */
+static bool has_dents(struct server_thread *t, const struct server_handle *h,
+		      uint64_t off)
+{
+	const struct server_dents *b = &t->dents;
+
+	return b->tag == h->dents_tag && b->off == off && off &&
+	       (b->at < b->len || !b->len);
+}
+
+/* Append the buffer's entries. 0, or -ENOSPC: the answer is full. */
+static int put_dents(struct dir_reply *dr)
+{
+	struct server_dents *b = &dr->req->t->dents;
+
+	while (b->at < b->len) {
+		const struct dirent64 *d =
+			(const struct dirent64 *)(b->buf + b->at);
 		int r = put_entry(dr, d);
 
-		if (r) {
-			/* the descriptor stands behind what was not taken */
-			h->dir_pos = DIR_POS_UNKNOWN;
+		if (r)
 			return r;
-		}
-		h->dir_pos = (uint64_t)d->d_off;
-		at += d->d_reclen;
+		b->off = (uint64_t)d->d_off;
+		b->at += d->d_reclen;
 	}
-	return got > 0;
+	return 0;
 }
 
 static int fill_locked(struct dir_reply *dr, uint64_t off)
 {
-	int r = seek_to(dr->h, off);
+	struct server_thread *t = dr->req->t;
+	int r;
 
-	if (r)
-		return r;
 	do {
-		r = fill_batch(dr);
-	} while (r > 0);
-	/* What has been filled in (and counted) must go out. */
-	if (dr->pos)
-		return 0;
+		if (!has_dents(t, dr->h, off)) {
+			size_t want = will_fit(dr->plus, dr->size - dr->pos);
+			ssize_t got;
+
+			/* what does not fit may have to be read again */
+			if (dr->pos && want < DENTS_MIN)
+				return 0;
+			got = get_dents(t, dr->h, off, want);
+			/* what has been filled in (and counted) must go out */
+			if (got < 0)
+				return dr->pos ? 0 : (int)got;
+		}
+		if (!t->dents.len) {
+			t->dents.tag = 0;
+			return 0; /* the end */
+		}
+		r = put_dents(dr);
+		off = t->dents.off;
+	} while (!r);
 	/* Not even one entry fits: an empty reply would mean the end. */
-	return r == -ENOSPC ? -EINVAL : r;
+	return dr->pos ? 0 : -EINVAL;
+}
+
+/*
+ * Does this client go on where the thread's buffer ends, or stands? Only liboriel
+ * is given what was read before it asked: a kernel believes a listing until it is
+ * told of a change, and may have been told already.
+ */
+static bool goes_on(const struct dir_reply *dr, uint64_t off)
+{
+	const struct server_dents *b = &dr->req->t->dents;
+
+	return b->tag == dr->h->dents_tag && b->off == off &&
+	       atomic_load_explicit(&dr->req->s->is_oriel,
+				    memory_order_relaxed);
+}
+
+void server_dir_read_ahead(struct server_thread *t, struct server_handle *h,
+			   size_t want)
+{
+	struct server_dents *b = &t->dents;
+
+	pthread_mutex_lock(&h->dir_lock);
+	/* an error is found again by who asks */
+	if (b->tag == h->dents_tag && b->at >= b->len)
+		(void)!get_dents(t, h, b->off, want);
+	pthread_mutex_unlock(&h->dir_lock);
 }
 
 static ssize_t read_dir(struct server_req *req, bool plus)
 {
 	struct dir_reply dr = { .req = req, .plus = plus };
 	struct fuse_read_in in;
+	bool sequential;
 	int r;
 
 	memcpy(&in, req->t->arg, sizeof(in));
@@ -208,8 +289,13 @@ static ssize_t read_dir(struct server_req *req, bool plus)
 	if (!dr.h)
 		return -EBADF;
 	pthread_mutex_lock(&dr.h->dir_lock);
+	sequential = goes_on(&dr, in.offset);
+	if (!sequential)
+		req->t->dents.tag = 0;
 	r = fill_locked(&dr, in.offset);
 	pthread_mutex_unlock(&dr.h->dir_lock);
+	if (sequential && dr.pos)
+		server_after_read_dir(req, dr.h, will_fit(plus, dr.size));
 	server_handle_put(dr.h);
 	return r < 0 ? r : (ssize_t)dr.pos;
 }

@@ -58,33 +58,48 @@ static int local_flags(const struct server_req *req, uint32_t flags)
 	return ret;
 }
 
-/*
- * Does close(2) of a file here never fail, so that the client need not ask? On
- * a local file system; and FLUSH is also how locks go, where we keep them.
- */
-static bool needs_no_flush(const struct server_req *req, int fd)
+/* Does close(2) of @fd never fail? On a local file system. */
+static enum server_close_fails ask_close(int fd)
 {
-	uint64_t agreed = atomic_load_explicit(&req->s->flags,
-					       memory_order_relaxed);
 	struct statfs sf;
 
-	if ((agreed & (FUSE_POSIX_LOCKS | FUSE_WRITEBACK_CACHE)) ||
-	    fstatfs(fd, &sf))
-		return false;
+	if (fstatfs(fd, &sf))
+		return CLOSE_MAY_FAIL;
 	switch ((uint32_t)sf.f_type) {
 	case EXT4_SUPER_MAGIC:
 	case XFS_SUPER_MAGIC:
 	case BTRFS_SUPER_MAGIC:
 	case F2FS_SUPER_MAGIC:
 	case TMPFS_MAGIC:
-		return true;
+		return CLOSE_NEVER_FAILS;
 	default:
-		return false;
+		return CLOSE_MAY_FAIL;
 	}
 }
 
+/* Need the client not ask for FLUSH when it closes @fd, of @ino? It is also how
+ * locks go, where we keep them. */
+static bool needs_no_flush(const struct server_req *req,
+			   struct server_inode *ino, int fd)
+{
+	uint64_t agreed = atomic_load_explicit(&req->s->flags,
+					       memory_order_relaxed);
+	/* relaxed: whoever asks gets the same answer */
+	uint8_t known = atomic_load_explicit(&ino->close_fails,
+					     memory_order_relaxed);
+
+	if (agreed & (FUSE_POSIX_LOCKS | FUSE_WRITEBACK_CACHE))
+		return false;
+	if (known == CLOSE_UNKNOWN) {
+		known = (uint8_t)ask_close(fd);
+		atomic_store_explicit(&ino->close_fails, known,
+				      memory_order_relaxed);
+	}
+	return known == CLOSE_NEVER_FAILS;
+}
+
 static void fill_open(const struct server_req *req,
-		      const struct server_inode *ino, int fd, uint64_t fh,
+		      struct server_inode *ino, int fd, uint64_t fh,
 		      struct fuse_open_out *out)
 {
 	uint32_t id = server_backing_get(req->s, ino);
@@ -97,7 +112,7 @@ static void fill_open(const struct server_req *req,
 	} else {
 		out->open_flags = server_open_flags(req->share, false);
 	}
-	if (needs_no_flush(req, fd))
+	if (needs_no_flush(req, ino, fd))
 		out->open_flags |= FOPEN_NOFLUSH;
 }
 

@@ -130,10 +130,7 @@ static void close_handles(struct server_req *req, const struct walk *w)
 
 	for (i = 0; i < w->in.n_close; i++) {
 		memcpy(&fh, p + i * sizeof(fh), sizeof(fh));
-		server_locks_drop_handle(req->s, fh);
-		/* one that is not there is the client's own business */
-		if (server_handle_close(req->s, fh, false))
-			(void)!server_handle_close(req->s, fh, true);
+		server_after_close_handle(req, fh);
 	}
 }
 
@@ -184,7 +181,7 @@ static int open_file(struct server_req *req, struct walk *w,
 	if (fd < 0)
 		return fd;
 	if ((w->in.flags & FUSE_WIRE_WALK_READ) && read_whole(req, w, fd)) {
-		server_fd_drop(req->share, fd);
+		server_after_close_fd(req, fd);
 		return 1;
 	}
 	return server_open_handle(req, w->at, fd, ret);

@@ -163,6 +163,7 @@ struct server_session_config {
 	const struct server_memory_ops *memory_ops; /* NULL: none */
 	void *memory_ctx;
 	struct server_cred cred;
+	bool calls_after; /* server_after(), after each request */
 	uint64_t window_bytes; /* 0: none */
 	const struct server_window_ops *window_ops;
 	void *window_ctx;
@@ -199,6 +200,13 @@ void server_session_cancel(struct server_session *s, bool begin);
 ssize_t server_session_handle(struct server_session *s, unsigned queue,
 			      const struct iovec *out, unsigned n_out,
 			      const struct iovec *in, unsigned n_in);
+
+/*
+ * Do what requests that this thread served have left for the time after their
+ * answers; of sessions with calls_after, which must not end before. Closes files:
+ * as long as that takes.
+ */
+void server_after(void);
 
 /*
  * The mapping of @s that window offset @off is in: where it begins and how long

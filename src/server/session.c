@@ -316,6 +316,8 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 		return -EPROTO;
 	count(s, req.hdr.opcode, queue);
 	req.t = server_thread_get();
+	if (ORIEL_UNLIKELY(req.t && req.t->after.s))
+		server_after(); /* it was not called */
 	if (ORIEL_UNLIKELY(!req.t))
 		r = -ENOMEM;
 	else

@@ -112,6 +112,11 @@ struct server_thread *server_thread_get(void)
 	return t;
 }
 
+struct server_thread *server_thread_peek(void)
+{
+	return self;
+}
+
 /* The system call, not setgroups(3): that is for all threads. */
 static int set_groups(int n, const gid_t *groups)
 {

@@ -144,6 +144,7 @@ static void open_share(struct rig *r, const struct rig_config *cfg)
 	if (cfg->no_window)
 		memset(&sc, 0, sizeof(sc));
 	sc.later_ops = cfg->later_ops;
+	sc.calls_after = cfg->calls_after;
 	memset(&r->w, 0, sizeof(r->w));
 	assert_int_equal(server_session_new(r->share, &sc, &r->s), 0);
 }
