@@ -91,29 +91,39 @@ static int is_stopped(const struct measure *me)
 	return me->stopped && me->stopped();
 }
 
-/* How many operations fill a slice? Also warms up. */
+/* How often the number of operations is mended at most. */
+#define CALIBRATIONS 10u
+
+/*
+ * How many operations fill a slice? Also warms up: the first of them may cost far
+ * more than the rest (a directory's thousand names are met for the first time), so
+ * it goes on until the number holds.
+ */
 static int calibrate(const struct measure *me, const struct way *w,
 		     size_t *ret_n)
 {
 	struct slice sl;
 	size_t n = 8;
-	double want;
+	unsigned held = 0;
 	int err;
 
 	if (w->fixed_n) {
 		*ret_n = w->fixed_n;
 		return slice_run(w, w->fixed_n, &sl);
 	}
-	for (;;) {
+	for (unsigned i = 0; i < CALIBRATIONS && held < 2; i++) {
+		double want;
+
 		err = is_stopped(me) ? -EINTR : slice_run(w, n, &sl);
 		if (err)
 			return err;
-		if (sl.ns * (double)n >= (double)me->slice_ns / 4)
-			break;
-		n *= 4;
+		want = (double)me->slice_ns / sl.ns;
+		held = want <= 1.25 * (double)n ? held + 1 : 0;
+		/* a few operations tell little */
+		n = (size_t)(want > 16 * (double)n ? 16 * (double)n : want);
+		n = n < 4 ? 4 : n;
 	}
-	want = (double)me->slice_ns / sl.ns;
-	*ret_n = want < 4 ? 4 : (size_t)want;
+	*ret_n = n;
 	return 0;
 }
 

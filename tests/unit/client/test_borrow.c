@@ -152,7 +152,7 @@ static void test_last_use(void **state)
  * evict: what was borrowed stays what it was until it is returned. */
 struct worker {
 	struct oriel_file *f;
-	uint64_t random;
+	struct rng random;
 	bool borrows;
 	_Atomic bool *stop;
 	uint64_t n;
@@ -202,7 +202,7 @@ static void test_evictions(void **state)
 	native_pattern(dir, "evict", 40 * RANGE, 1);
 	f = must_open(mine, "evict", O_RDONLY);
 	for (unsigned i = 0; i < THREADS; i++) {
-		w[i] = (struct worker){ f, i + 1, i & 1, &stop, 0 };
+		w[i] = (struct worker){ f, { i + 1 }, i & 1, &stop, 0 };
 		ok(pthread_create(&t[i], NULL, worker_main, &w[i]));
 	}
 	while (must_info(mine).reclaimed < 300)
