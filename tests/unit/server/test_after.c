@@ -46,7 +46,8 @@ static uint32_t walk(struct rig *r, const char *name, uint32_t flags,
 	q.in.n_close = n;
 	q.in.path_len = (uint32_t)len;
 	q.in.size = flags ? sizeof(a.data) : 0;
-	memcpy(q.rest, close_fhs, fhs);
+	if (n)
+		memcpy(q.rest, close_fhs, fhs);
 	memcpy(q.rest + fhs, name, len);
 	q.ioctl.in_size = (uint32_t)(sizeof(q.in) + fhs + len);
 	assert_true(rig_call(r, FUSE_IOCTL, 1, &q,
