@@ -33,6 +33,11 @@ static int handle(void *ctx, unsigned queue, struct ring_chain *chain,
 	return 0;
 }
 
+static void after(void *ctx, unsigned queue)
+{
+	server_after();
+}
+
 static void reset(void *ctx)
 {
 	struct rig *r = ctx;
@@ -48,6 +53,7 @@ static void thread_start(void *ctx, unsigned queue)
 
 static const struct vhost_backend_ops backend_ops = {
 	.handle = handle,
+	.after = after,
 	.reset = reset,
 	.thread_start = thread_start,
 };
@@ -123,7 +129,7 @@ static int make_daemon(struct rig *r, int sock)
 	};
 	struct server_session_config c = {
 		.window_bytes = WINDOW, .window_ops = &window_ops,
-		.window_ctx = r,
+		.window_ctx = r, .calls_after = true,
 	};
 	int err = server_session_new(r->share, &c, &r->server);
 

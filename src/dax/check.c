@@ -95,7 +95,7 @@ static bool index_is_valid(const struct dax_inode *di)
 	size_t i;
 
 	for (i = 0; ix && i < ix->n_slots; i++) {
-		m = atomic_load(&ix->slot[i]);
+		m = atomic_load(&ix->slot[i].m);
 		if (m && (m->inode != di || !is_in_tree(m) ||
 			  (uint64_t)i < m->node.start >> shift ||
 			  (uint64_t)i > m->node.last >> shift))

@@ -56,7 +56,8 @@ struct dax_range {
  * what a hit reads; it is constant while the mapping can be found.
  */
 struct dax_mapping {
-	unsigned char *ptr; /* the byte at file_start */
+	/* what a hit looks at is one cache line */
+	_Alignas(ORIEL_CACHE_LINE) unsigned char *ptr; /* byte at file_start */
 	uint64_t file_start;
 	_Atomic bool writable;
 	_Atomic bool referenced; /* since the clock hand last passed */
@@ -80,10 +81,17 @@ static inline bool dax_mapping_is_pinned(const struct dax_mapping *m)
 }
 
 /* Derived from the tree; written under inode->lock, read without. */
+struct dax_index_slot {
+	struct dax_mapping *_Atomic m;
+	/* Where the file range most likely is in our memory: to have it travel
+	 * while the mapping itself is still looked at. Not to be accessed. */
+	unsigned char *_Atomic near;
+};
+
 struct dax_index {
 	size_t n_slots;
 	struct dax_index *older; /* replaced; may still have readers */
-	struct dax_mapping *_Atomic slot[];
+	struct dax_index_slot slot[];
 };
 
 enum dax_counter {
@@ -239,17 +247,25 @@ void dax_mapping_fill(struct dax_mapping *m, uint64_t pos, uint64_t len);
 
 /* ---------------------------------------------------------------- index.c */
 
-static inline struct dax_mapping *dax_index_get(const struct dax_inode *di,
-						uint64_t i)
+/* The slot of file range @i, or NULL. */
+static inline struct dax_index_slot *dax_index_slot(const struct dax_inode *di,
+						    uint64_t i)
 {
 	/* pairs with the release in index_grow() */
 	struct dax_index *ix = atomic_load_explicit(&di->index,
 						    memory_order_acquire);
 
-	if (!ix || i >= ix->n_slots)
-		return NULL;
-	/* pairs with the release in dax_index_add_locked() */
-	return atomic_load_explicit(&ix->slot[i], memory_order_acquire);
+	return ix && i < ix->n_slots ? &ix->slot[i] : NULL;
+}
+
+static inline struct dax_mapping *dax_index_get(const struct dax_inode *di,
+						uint64_t i)
+{
+	struct dax_index_slot *slot = dax_index_slot(di, i);
+
+	/* pairs with the release in put_locked() */
+	return slot ? atomic_load_explicit(&slot->m, memory_order_acquire) :
+		      NULL;
 }
 
 void dax_index_add_locked(struct dax_inode *di, struct dax_mapping *m);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The index of an inode: an array with one slot a file range, pointing at a
- * mapping that covers it. Derived from the tree, so it may know less than the
+ * mapping that covers it, and at the memory itself, which a hit has travel while it
+ * looks at the mapping. Derived from the tree, so it may know less than the
  * tree (no memory to grow, file range beyond the cap): an empty slot proves
  * nothing, a full one is always right.
  *
@@ -33,6 +34,21 @@ static size_t slots_for(uint64_t last)
 	return n;
 }
 
+/* Slot @i from now on says @m; NULL: nothing. */
+static void put_locked(const struct dax_inode *di, struct dax_index *ix,
+		       uint64_t i, struct dax_mapping *m)
+{
+	struct dax_index_slot *slot = &ix->slot[i];
+	uint64_t pos = i << di->window->shift;
+
+	/* relaxed: a hint */
+	atomic_store_explicit(&slot->near,
+			      m ? m->ptr + (pos - m->file_start) : NULL,
+			      memory_order_relaxed);
+	/* release: the fields of @m; with dax_index_get() */
+	atomic_store_explicit(&slot->m, m, memory_order_release);
+}
+
 /* The index with room for file range @last, or NULL: beyond the cap, or no
  * memory. */
 static struct dax_index *index_grow(struct dax_inode *di, uint64_t last)
@@ -54,8 +70,9 @@ static struct dax_index *index_grow(struct dax_inode *di, uint64_t last)
 	ix->n_slots = n;
 	ix->older = old;
 	for (i = 0; old && i < old->n_slots; i++)
-		atomic_init(&ix->slot[i], atomic_load_explicit(
-			&old->slot[i], memory_order_relaxed));
+		put_locked(di, ix, i,
+			   atomic_load_explicit(&old->slot[i].m,
+						memory_order_relaxed));
 	/* pairs with the acquire in dax_index_get() */
 	atomic_store_explicit(&di->index, ix, memory_order_release);
 	return ix;
@@ -78,11 +95,10 @@ void dax_index_add_locked(struct dax_inode *di, struct dax_mapping *m)
 	struct dax_mapping *have;
 
 	for (i = first; ix && i <= last; i++) {
-		have = atomic_load_explicit(&ix->slot[i], memory_order_relaxed);
-		/* release: the fields of @m; with dax_index_get() */
+		have = atomic_load_explicit(&ix->slot[i].m,
+					    memory_order_relaxed);
 		if (is_better(m, have))
-			atomic_store_explicit(&ix->slot[i], m,
-					      memory_order_release);
+			put_locked(di, ix, i, m);
 	}
 }
 
@@ -96,14 +112,13 @@ void dax_index_remove_locked(struct dax_inode *di, struct dax_mapping *m)
 	uint64_t i;
 
 	for (i = first; ix && i <= last && i < ix->n_slots; i++) {
-		if (atomic_load_explicit(&ix->slot[i],
+		if (atomic_load_explicit(&ix->slot[i].m,
 					 memory_order_relaxed) != m)
 			continue;
 		other = dax_mapping_find_locked(
 			di, i << shift,
 			(i << shift) + (UINT64_C(1) << shift) - 1, DAX_WRITE);
-		atomic_store_explicit(&ix->slot[i], other,
-				      memory_order_release);
+		put_locked(di, ix, i, other);
 	}
 }
 

@@ -32,6 +32,8 @@
 /* A run of writes is believed to go on for this many times what it has been: that
  * much is made dirty for nothing if it does not. */
 #define RUN_AHEAD 16u
+/* What is fetched ahead of a copy that is at least as long. */
+#define EXPECTED_BYTES (8u * ORIEL_CACHE_LINE)
 
 struct io {
 	struct dax_inode *di;
@@ -71,6 +73,27 @@ copy_mapped(const struct io *io, struct dax_mapping *m, size_t n)
 	return guard_copy_to(p, io->buf, n);
 }
 
+/*
+ * Have the first lines at @p come, wherever that is: of a large set, what has to be
+ * looked at before the copy begins is in no cache either. More than these fill the
+ * processor's buffers for lines under way, and the copy waits for one.
+ */
+static inline __attribute__((always_inline)) void
+expect(const unsigned char *p, size_t n)
+{
+	__builtin_prefetch(p);
+	if (n < EXPECTED_BYTES)
+		return;
+	/* not a loop: that would be most of the work */
+	__builtin_prefetch(p + 1 * ORIEL_CACHE_LINE);
+	__builtin_prefetch(p + 2 * ORIEL_CACHE_LINE);
+	__builtin_prefetch(p + 3 * ORIEL_CACHE_LINE);
+	__builtin_prefetch(p + 4 * ORIEL_CACHE_LINE);
+	__builtin_prefetch(p + 5 * ORIEL_CACHE_LINE);
+	__builtin_prefetch(p + 6 * ORIEL_CACHE_LINE);
+	__builtin_prefetch(p + 7 * ORIEL_CACHE_LINE);
+}
+
 static inline bool may(const struct dax_mapping *m, enum dax_intent intent)
 {
 	/* pairs with the release in upgrade_in_place_locked() */
@@ -81,12 +104,20 @@ static inline bool may(const struct dax_mapping *m, enum dax_intent intent)
 static inline __attribute__((always_inline)) enum step
 step_index(const struct io *io, size_t n, size_t *copied)
 {
-	struct dax_mapping *m;
+	const unsigned shift = io->di->window->shift;
+	struct dax_index_slot *slot;
+	struct dax_mapping *m = NULL;
 	enum step ret = STEP_MISS;
 
 	if (ORIEL_UNLIKELY(!epoch_enter()))
 		return STEP_OUT_OF_MEMORY;
-	m = dax_index_get(io->di, io->pos >> io->di->window->shift);
+	slot = dax_index_slot(io->di, io->pos >> shift);
+	if (ORIEL_LIKELY(slot != NULL)) {
+		expect(atomic_load_explicit(&slot->near, memory_order_relaxed) +
+		       (io->pos & ((UINT64_C(1) << shift) - 1)), n);
+		/* pairs with the release in put_locked() */
+		m = atomic_load_explicit(&slot->m, memory_order_acquire);
+	}
 	if (ORIEL_LIKELY(m && may(m, io->intent))) {
 		*copied = copy_mapped(io, m, n);
 		ret = *copied == n ? STEP_DONE : STEP_FAULT;

@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -187,11 +188,12 @@ static int setup_locked(struct dax_inode *di, const struct dax_want *want,
 			uint32_t *first, struct dax_mapping **ret)
 {
 	struct dax_window *w = di->window;
-	struct dax_mapping *m = calloc(1, sizeof(*m));
+	struct dax_mapping *m = aligned_alloc(ORIEL_CACHE_LINE, sizeof(*m));
 	int err;
 
 	if (!m)
 		return -ENOMEM;
+	memset(m, 0, sizeof(*m));
 	m->inode = di;
 	m->first_range = *first;
 	m->file_start = want->file_start;
