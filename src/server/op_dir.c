@@ -20,8 +20,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DIR_POS_UNKNOWN UINT64_MAX
-
 int server_open_dir(struct server_req *req, struct server_inode *dir,
 		    struct fuse_open_out *ret)
 {
