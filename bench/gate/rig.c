@@ -33,9 +33,9 @@ static int handle(void *ctx, unsigned queue, struct ring_chain *chain,
 	return 0;
 }
 
-static void after(void *ctx, unsigned queue)
+static void after(void *ctx, unsigned queue, bool answered)
 {
-	server_after();
+	server_after(answered);
 }
 
 static void reset(void *ctx)

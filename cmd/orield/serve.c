@@ -105,9 +105,9 @@ static void client_thread_start(void *ctx, unsigned queue)
 	orield_guard_thread(c->be);
 }
 
-static void client_after(void *ctx, unsigned queue)
+static void client_after(void *ctx, unsigned queue, bool answered)
 {
-	server_after();
+	server_after(answered);
 }
 
 static int client_refuse(void *ctx, const struct ring_chain *chain, int err,

@@ -16,14 +16,17 @@
 #include "base/clock.h"
 
 #define DIR_BUFFER (64u << 10)
-/* The first buffer is small, and so are those of a slow file system: an answer that
- * comes while we poll costs no sleep, and the daemon reads on meanwhile. */
+/* The first buffer is small: an answer that comes while we poll costs no sleep, and
+ * the daemon reads on meanwhile. */
 #define DIR_ASK_MIN (2u << 10)
+/* Where we sleep for small ones again and again, let it be for large ones. */
+#define DIR_SLOW_ANSWERS 2u
 
 struct oriel_dir {
 	struct oriel_file *f;
 	bool plus;
 	uint32_t ask;  /* bytes of the next READDIR */
+	unsigned slow; /* smallest answers in a row that were not soon */
 	uint64_t next; /* cookie of the next READDIR */
 	size_t len;    /* valid bytes of buf */
 	size_t pos;    /* next entry in buf */
@@ -52,6 +55,7 @@ int oriel_opendir(struct oriel_session *s, const char *path, unsigned flags,
 		  (s->fuse_flags & FUSE_DO_READDIRPLUS);
 	/* who does not poll sleeps each time: as seldom as possible then */
 	d->ask = s->opts.poll_us ? DIR_ASK_MIN : DIR_BUFFER;
+	d->slow = s->opts.poll_us ? 0 : DIR_SLOW_ANSWERS;
 	d->next = 0;
 	d->len = 0;
 	d->pos = 0;
@@ -97,10 +101,17 @@ static void adapt(struct oriel_dir *d, uint64_t ns)
 {
 	uint64_t poll_ns = (uint64_t)d->f->s->opts.poll_us * NS_PER_US;
 
-	if (ns < poll_ns / 4)
-		d->ask = (uint32_t)min_u64(2 * d->ask, DIR_BUFFER);
-	else if (poll_ns && ns > poll_ns / 2)
-		d->ask = (uint32_t)max_u64(d->ask / 2, DIR_ASK_MIN);
+	if (d->slow == DIR_SLOW_ANSWERS)
+		return; /* it has been decided */
+	if (ns <= poll_ns / 2) {
+		d->slow = 0;
+		if (ns < poll_ns / 4)
+			d->ask = (uint32_t)min_u64(2 * d->ask, DIR_BUFFER);
+	} else if (d->ask > DIR_ASK_MIN) {
+		d->ask /= 2;
+	} else if (++d->slow == DIR_SLOW_ANSWERS) {
+		d->ask = DIR_BUFFER;
+	}
 }
 
 /* The next buffer: 1, 0 at the end of the directory, or -errno. */

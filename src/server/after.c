@@ -3,7 +3,8 @@
  * What is done when a request has been answered. It stays on the request's
  * thread and comes before the next request of the thread, so with one thread a
  * client finds done what it was told is done. Whoever has several threads for
- * one client calls server_after() before it gives the answer.
+ * one client calls server_after() before it gives the answer; then nothing is done
+ * that only saves time.
  */
 #include "server/internal.h"
 
@@ -80,7 +81,7 @@ void server_after_read_dir(struct server_req *req, struct server_handle *dir,
 	a->dir_want = want;
 }
 
-void server_after(void)
+void server_after(bool answered)
 {
 	struct server_thread *t = server_thread_peek();
 	struct server_after *a = t ? &t->after : NULL;
@@ -91,9 +92,9 @@ void server_after(void)
 		close_handle(a->s, a->fhs[i]);
 	if (a->fd >= 0)
 		server_fd_drop(a->s->share, a->fd);
-	if (a->dir) {
+	if (a->dir && answered)
 		server_dir_read_ahead(t, a->dir, a->dir_want);
+	if (a->dir)
 		server_handle_put(a->dir);
-	}
 	a->s = NULL;
 }

@@ -233,7 +233,6 @@ struct server_session {
 #define SERVER_GROUPS_MAX 32 /* of the daemon's own; with more they stay */
 #define SERVER_EXT_MAX 4096u /* bytes of a request's extensions */
 
-/* Buffers and credentials of one serving thread. */
 /* Entries of a directory that one of its descriptors has delivered (op_dir.c). */
 struct server_dents {
 	uint64_t tag; /* whose: server_handle.dents_tag; 0: nobody's */
@@ -256,6 +255,7 @@ struct server_after {
 	uint64_t fhs[FUSE_WIRE_WALK_CLOSES];
 };
 
+/* Buffers and credentials of one serving thread. */
 struct server_thread {
 	_Alignas(16) unsigned char arg[SERVER_ARG_MAX];
 	_Alignas(16) unsigned char reply[SERVER_REPLY_MAX];

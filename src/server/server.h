@@ -163,7 +163,7 @@ struct server_session_config {
 	const struct server_memory_ops *memory_ops; /* NULL: none */
 	void *memory_ctx;
 	struct server_cred cred;
-	bool calls_after; /* server_after(), after each request */
+	bool calls_after; /* the caller does: server_after(), for each request */
 	uint64_t window_bytes; /* 0: none */
 	const struct server_window_ops *window_ops;
 	void *window_ctx;
@@ -202,11 +202,12 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 			      const struct iovec *in, unsigned n_in);
 
 /*
- * Do what requests that this thread served have left for the time after their
- * answers; of sessions with calls_after, which must not end before. Closes files:
- * as long as that takes.
+ * Do what the request that this thread has served left for the time after its
+ * answer; of sessions with calls_after, which must not end before. @answered: the
+ * client has the answer, and its next request is this thread's, too. Closes files
+ * and reads directories: takes as long as that.
  */
-void server_after(void);
+void server_after(bool answered);
 
 /*
  * The mapping of @s that window offset @off is in: where it begins and how long

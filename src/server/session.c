@@ -317,7 +317,7 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 	count(s, req.hdr.opcode, queue);
 	req.t = server_thread_get();
 	if (ORIEL_UNLIKELY(req.t && req.t->after.s))
-		server_after(); /* it was not called */
+		server_after(false); /* it was not called */
 	if (ORIEL_UNLIKELY(!req.t))
 		r = -ENOMEM;
 	else

@@ -46,10 +46,10 @@ struct vhost_backend_ops {
 	/*
 	 * The chain is answered: what nobody waits for. On the same thread, before
 	 * it takes the next chain; where the queue has more than one thread,
-	 * already before the answer, so that the driver never finds undone what
-	 * was done before its next request. May be NULL.
+	 * already before the answer (not @answered), so that the driver never
+	 * finds undone what was done before its next request. May be NULL.
 	 */
-	void (*after)(void *ctx, unsigned queue);
+	void (*after)(void *ctx, unsigned queue, bool answered);
 	/*
 	 * Answer the chain, whose segments are not all to be had, with @err (a
 	 * guest's buffer in its own window, where nothing is mapped), as handle()

@@ -160,12 +160,12 @@ static int take(struct vq_worker *w)
 	return r;
 }
 
-static void after(const struct vhost_vq *vq)
+static void after(const struct vhost_vq *vq, bool answered)
 {
 	const struct vhost_backend_config *cfg = &vq->be->cfg;
 
 	if (cfg->ops->after)
-		cfg->ops->after(cfg->ctx, vq->index);
+		cfg->ops->after(cfg->ctx, vq->index, answered);
 }
 
 /* Serve the chain that was taken and give it back. 0, -EPROTO (reported). */
@@ -183,7 +183,7 @@ static int serve(struct vq_worker *w)
 		return -EPROTO;
 	}
 	if (is_pool(vq))
-		after(vq);
+		after(vq, false);
 	ring_lock(vq);
 	ring_device_push(&vq->dev, w->chain->head, written);
 	call = ring_device_needs_call(&vq->dev);
@@ -191,7 +191,7 @@ static int serve(struct vq_worker *w)
 	if (call)
 		vq_call(vq);
 	if (!is_pool(vq))
-		after(vq);
+		after(vq, true);
 	return 0;
 }
 

@@ -22,6 +22,8 @@ static void (*spoil)(struct client_call *c, struct answer *a);
 static _Atomic unsigned n_walks, n_releases, n_releasedirs;
 
 int __real_client_call(struct oriel_session *on, struct client_call *c);
+static unsigned readdir_us; /* what each READDIR takes longer */
+
 int __wrap_client_call(struct oriel_session *on, struct client_call *c);
 
 int __wrap_client_call(struct oriel_session *on, struct client_call *c)
@@ -40,6 +42,8 @@ int __wrap_client_call(struct oriel_session *on, struct client_call *c)
 	n_releasedirs += c->opcode == FUSE_RELEASEDIR;
 	if (is_walk && refuse_with)
 		return refuse_with;
+	if (c->opcode == FUSE_READDIR)
+		usleep(readdir_us);
 	err = __real_client_call(on, c);
 	if (is_walk && !err && spoil)
 		spoil(c, c->out);
@@ -169,17 +173,49 @@ static void test_open(void **state)
 	ok(oriel_close(f));
 }
 
-static unsigned count_names(const char *path)
+static unsigned count_names_of(struct oriel_session *on, const char *path)
 {
 	struct oriel_dirent e;
 	struct oriel_dir *d;
 	unsigned n = 0;
 
-	ok(oriel_opendir(s, path, 0, &d));
+	ok(oriel_opendir(on, path, 0, &d));
 	while (oriel_readdir(d, &e) > 0)
 		n++;
 	oriel_closedir(d);
 	return n;
+}
+
+static unsigned count_names(const char *path)
+{
+	return count_names_of(s, path);
+}
+
+/* Small answers while they come soon, large ones where each is waited for. */
+static void test_large_directory(void **state)
+{
+	struct oriel_options o = { .size = sizeof(o),
+				   .poll_us = ORIEL_NO_POLL };
+	struct oriel_session *sleeper = test_connect(dir, &o);
+	char name[64];
+	uint64_t had;
+	unsigned n;
+
+	ok(oriel_mkdir(s, "large", 0755));
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "large/%04u", i);
+		native_write(dir, name, "", 0);
+	}
+	/* the open, all the names, and that there are no more */
+	had = requests(sleeper);
+	equals(count_names_of(sleeper, "large"), 1002);
+	equals(requests(sleeper) - had, 3);
+	oriel_disconnect(sleeper);
+	/* two more until it is seen */
+	readdir_us = 2000;
+	equals(messages(n = count_names("large")), 5);
+	equals(n, 1002);
+	readdir_us = 0;
 }
 
 static void test_directory(void **state)
@@ -601,6 +637,7 @@ int main(void)
 		cmocka_unit_test(test_stat_without_cache),
 		cmocka_unit_test(test_open),
 		cmocka_unit_test(test_directory),
+		cmocka_unit_test(test_large_directory),
 		cmocka_unit_test(test_read_file),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_handles_that_wait),

@@ -62,7 +62,7 @@ struct rig_config {
 	const struct server_guest_files *guest_files;
 	void *guest_files_ctx;
 	const struct server_later_ops *later_ops;
-	bool calls_after; /* the test does: server_after() */
+	bool calls_after; /* the test does: server_after(true) */
 };
 
 /* Are inodes remembered by file handle (ORIEL_TEST_FILE_HANDLES)? */

@@ -68,14 +68,14 @@ static void handles_are_closed_after(void **state)
 	rig_init(&r);
 	for (unsigned i = 0; i < ARRAY_LEN(fh); i++)
 		walk(&r, "file", 0, NULL, 0, &fh[i]);
-	server_after();
+	server_after(true);
 	assert_int_equal(rig_stats(&r).handles, 3);
 
 	walk(&r, "file", 0, fh, 2, &next);
 	assert_int_equal(rig_stats(&r).handles, 4);
-	server_after();
+	server_after(true);
 	assert_int_equal(rig_stats(&r).handles, 2);
-	server_after(); /* nothing is left to be done */
+	server_after(true); /* nothing is left to be done */
 	assert_int_equal(rig_stats(&r).handles, 2);
 	assert_int_equal(rig_release(&r, fh[0]), -EBADF);
 	assert_int_equal(rig_release(&r, fh[2]), 0);
@@ -84,7 +84,7 @@ static void handles_are_closed_after(void **state)
 	fh[0] = fh[1] = next;
 	fh[2] = 12345;
 	walk(&r, "file", 0, fh, 3, &next);
-	server_after();
+	server_after(true);
 	assert_int_equal(rig_stats(&r).handles, 1);
 	assert_int_equal(rig_release(&r, next), 0);
 	rig_stop(&r);
@@ -103,7 +103,7 @@ static void whole_file_is_closed_after(void **state)
 	assert_int_equal(walk(&r, "file", all, NULL, 0, &fh),
 			 FUSE_WIRE_WALK_OPEN | all);
 	open = rig_stats(&r).fds;
-	server_after();
+	server_after(true);
 	assert_int_equal(rig_stats(&r).fds, open - 1);
 	assert_int_equal(rig_stats(&r).handles, 0);
 	rig_stop(&r);
@@ -128,7 +128,7 @@ static void scarce_descriptors_are_closed_at_once(void **state)
 		walk(&r, "file", 0, NULL, 0, &fh[i]);
 	walk(&r, "file", 0, fh, 2, &next);
 	assert_int_equal(rig_stats(&r).handles, ARRAY_LEN(fh) - 1);
-	server_after();
+	server_after(true);
 	assert_int_equal(rig_stats(&r).handles, ARRAY_LEN(fh) - 1);
 	rig_stop(&r);
 }
@@ -169,7 +169,7 @@ static void list(struct rig *r, uint64_t node, struct listing *l)
 	while ((n = read_dir(r, fh, l->off[l->n], false, buf, 1000)) > 0) {
 		size_t pos = 0;
 
-		server_after();
+		server_after(true);
 		while (fuse_next_dirent(buf, (size_t)n, &pos, false, &v) == 1) {
 			assert_true(l->n < FILES + 2);
 			snprintf(l->name[l->n], sizeof(l->name[0]), "%.*s",
@@ -178,7 +178,7 @@ static void list(struct rig *r, uint64_t node, struct listing *l)
 		}
 	}
 	assert_int_equal(n, 0);
-	server_after();
+	server_after(true);
 	assert_int_equal(rig_releasedir(r, fh), 0);
 }
 
@@ -262,7 +262,7 @@ static void directories_read_on(void **state)
 		n = read_dir(&r, fh[d], l[d].off[at[d]], plus, buf, size);
 		assert_true(n >= 0);
 		if (rng_below(&rng, 10))
-			server_after(); /* else with the next one */
+			server_after(rng_below(&rng, 8)); /* else later */
 		at[d] += check_answer(&r, &l[d], at[d], plus, buf, (size_t)n);
 		if (!n)
 			at[d] = 0;
@@ -272,7 +272,7 @@ static void directories_read_on(void **state)
 			at[d] = 0;
 		}
 	}
-	server_after();
+	server_after(true);
 	rig_stop(&r);
 }
 
@@ -287,7 +287,7 @@ static unsigned count_names(struct rig *r, uint64_t fh, uint64_t *off)
 	while ((n = read_dir(r, fh, *off, false, buf, sizeof(buf))) > 0) {
 		size_t pos = 0;
 
-		server_after();
+		server_after(true);
 		while (fuse_next_dirent(buf, (size_t)n, &pos, false, &v) == 1) {
 			*off = v.off;
 			had++;
@@ -360,13 +360,13 @@ static void closed_meanwhile(void **state)
 						&v) == 1)
 				off = v.off;
 			if (i < 2)
-				server_after();
+				server_after(true);
 		}
 		if (round)
 			server_session_reset(r.s);
 		else
 			assert_int_equal(rig_releasedir(&r, fh), 0);
-		server_after();
+		server_after(true);
 		assert_int_equal(rig_stats(&r).handles, 0);
 	}
 	rig_stop(&r);
