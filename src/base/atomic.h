@@ -93,27 +93,24 @@ static inline void cpu_relax(void)
 /*
  * Fetch the cache lines of [@p, @p + @len) ahead: to read, or (to_write) to own
  * them before they are stored to. Only a hint: nothing is accessed, so any
- * address will do. A line a peer polls is not for this: the peer takes it back.
+ * address will do, and none is treated as a pointer into something. A line a peer
+ * polls is not for this: the peer takes it back.
  */
-static inline void prefetch_lines(const void *p, size_t len)
+static inline void prefetch_lines(uintptr_t p, size_t len)
 {
-	const char *c = p;
-
-	for (size_t i = 0; i < len; i += 64)
-		__builtin_prefetch(c + i);
+	for (uintptr_t at = p; at < p + len; at += 64)
+		__builtin_prefetch((const void *)at);
 }
 
-static inline void prefetch_lines_to_write(const void *p, size_t len)
+static inline void prefetch_lines_to_write(uintptr_t p, size_t len)
 {
-	const char *c = p;
-
-	for (size_t i = 0; i < len; i += 64)
+	for (uintptr_t at = p; at < p + len; at += 64)
 #if defined(__x86_64__)
 		/* the compiler's own becomes a read without -mprfchw; where the
 		 * processor has no such instruction it does nothing */
-		__asm__ __volatile__("prefetchw %0" : : "m"(c[i]));
+		__asm__ __volatile__("prefetchw (%0)" : : "r"(at));
 #else
-		__builtin_prefetch(c + i, 1);
+		__builtin_prefetch((const void *)at, 1);
 #endif
 }
 

@@ -154,7 +154,7 @@ static void slot_put(struct oriel_session *s, struct client_slot *slot)
 	bool pump;
 
 	/* the next request will be written here; the device has read the last */
-	prefetch_lines_to_write(slot->in, 2 * ORIEL_CACHE_LINE);
+	prefetch_lines_to_write((uintptr_t)slot->in, 2 * ORIEL_CACHE_LINE);
 	ring_driver_expect(s->rq);
 	pthread_mutex_lock(&s->submit_lock);
 	client_slot_free_locked(s, slot);

@@ -84,7 +84,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Evict in the background below a fifth of the window, 64 ranges at most. */
+/* Evict in the background below a sixteenth of the window, 64 ranges at most. */
 #define LOW_WATER_PARTS 16u
 #define LOW_WATER_MAX 64u
 

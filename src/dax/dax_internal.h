@@ -84,8 +84,8 @@ static inline bool dax_mapping_is_pinned(const struct dax_mapping *m)
 struct dax_index_slot {
 	struct dax_mapping *_Atomic m;
 	/* Where the file range most likely is in our memory: to have it travel
-	 * while the mapping itself is still looked at. Not to be accessed. */
-	unsigned char *_Atomic near;
+	 * while the mapping itself is still looked at. No pointer. */
+	_Atomic uintptr_t near;
 };
 
 struct dax_index {

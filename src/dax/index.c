@@ -43,7 +43,7 @@ static void put_locked(const struct dax_inode *di, struct dax_index *ix,
 
 	/* relaxed: a hint */
 	atomic_store_explicit(&slot->near,
-			      m ? m->ptr + (pos - m->file_start) : NULL,
+			      m ? (uintptr_t)m->ptr + (pos - m->file_start) : 0,
 			      memory_order_relaxed);
 	/* release: the fields of @m; with dax_index_get() */
 	atomic_store_explicit(&slot->m, m, memory_order_release);

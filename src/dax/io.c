@@ -79,19 +79,19 @@ copy_mapped(const struct io *io, struct dax_mapping *m, size_t n)
  * processor's buffers for lines under way, and the copy waits for one.
  */
 static inline __attribute__((always_inline)) void
-expect(const unsigned char *p, size_t n)
+expect(uintptr_t p, size_t n)
 {
-	__builtin_prefetch(p);
+	__builtin_prefetch((const void *)p);
 	if (n < EXPECTED_BYTES)
 		return;
 	/* not a loop: that would be most of the work */
-	__builtin_prefetch(p + 1 * ORIEL_CACHE_LINE);
-	__builtin_prefetch(p + 2 * ORIEL_CACHE_LINE);
-	__builtin_prefetch(p + 3 * ORIEL_CACHE_LINE);
-	__builtin_prefetch(p + 4 * ORIEL_CACHE_LINE);
-	__builtin_prefetch(p + 5 * ORIEL_CACHE_LINE);
-	__builtin_prefetch(p + 6 * ORIEL_CACHE_LINE);
-	__builtin_prefetch(p + 7 * ORIEL_CACHE_LINE);
+	__builtin_prefetch((const void *)(p + 1 * ORIEL_CACHE_LINE));
+	__builtin_prefetch((const void *)(p + 2 * ORIEL_CACHE_LINE));
+	__builtin_prefetch((const void *)(p + 3 * ORIEL_CACHE_LINE));
+	__builtin_prefetch((const void *)(p + 4 * ORIEL_CACHE_LINE));
+	__builtin_prefetch((const void *)(p + 5 * ORIEL_CACHE_LINE));
+	__builtin_prefetch((const void *)(p + 6 * ORIEL_CACHE_LINE));
+	__builtin_prefetch((const void *)(p + 7 * ORIEL_CACHE_LINE));
 }
 
 static inline bool may(const struct dax_mapping *m, enum dax_intent intent)

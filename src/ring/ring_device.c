@@ -258,13 +258,14 @@ static void is_taken(struct ring_device *d, uint16_t head)
 static void expect_answer(const struct ring_device *d,
 			  const struct ring_chain *c)
 {
+	const struct iovec *in = &c->iov[c->n_out];
+
 	prefetch_lines_to_write(
-		&d->cfg.used->ring[d->used_idx & (d->cfg.size - 1)],
+		(uintptr_t)&d->cfg.used->ring[d->used_idx & (d->cfg.size - 1)],
 		sizeof(struct ring_used_elem));
 	if (c->n_in)
-		prefetch_lines_to_write(c->iov[c->n_out].iov_base,
-					min_u64(c->iov[c->n_out].iov_len,
-						ANSWER_BYTES));
+		prefetch_lines_to_write((uintptr_t)in->iov_base,
+					min_u64(in->iov_len, ANSWER_BYTES));
 }
 
 static int pop(struct ring_device *d, struct walk *w)
@@ -314,10 +315,12 @@ int ring_device_pop(struct ring_device *d, const struct mem_map *mem,
 void ring_device_expect(const struct ring_device *d,
 			const struct ring_chain *last)
 {
-	prefetch_lines(&d->cfg.avail->ring[d->last_avail & (d->cfg.size - 1)],
-		       sizeof(uint16_t));
-	if (last->n_out && last->iov[0].iov_base)
-		prefetch_lines(last->iov[0].iov_base, REQUEST_BYTES);
+	prefetch_lines(
+		(uintptr_t)&d->cfg.avail->ring[d->last_avail &
+					       (d->cfg.size - 1)],
+		sizeof(uint16_t));
+	if (last->n_out)
+		prefetch_lines((uintptr_t)last->iov[0].iov_base, REQUEST_BYTES);
 }
 
 bool ring_device_has_avail(const struct ring_device *d)

@@ -322,8 +322,9 @@ void ring_driver_expect(const struct ring_driver *d)
 {
 	uint16_t idx = atomic_load_explicit(&d->offered, memory_order_relaxed);
 
-	prefetch_lines_to_write(&d->cfg.avail->ring[idx & (d->cfg.size - 1)],
-				sizeof(uint16_t));
+	prefetch_lines_to_write(
+		(uintptr_t)&d->cfg.avail->ring[idx & (d->cfg.size - 1)],
+		sizeof(uint16_t));
 }
 
 unsigned ring_driver_in_flight(const struct ring_driver *d)
