@@ -27,6 +27,10 @@
 #define ORIEL_TSAN 0
 #endif
 
+#if ORIEL_TSAN
+void __tsan_release(void *addr); /* <sanitizer/tsan_interface.h> */
+#endif
+
 static inline uint16_t shm_load_u16(const uint16_t *p)
 {
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
@@ -64,7 +68,15 @@ static inline void shm_store_u64(uint64_t *p, uint64_t v)
 
 static inline void shm_store_release_u16(uint16_t *p, uint16_t v)
 {
+#if ORIEL_TSAN && defined(__x86_64__)
+	/* The memory may have been taken away. TSan stores while it holds a lock
+	 * of its own, which the handler of SIGBUS would wait for for ever: tell
+	 * it what is meant, and store without it. */
+	__tsan_release(p);
+	__asm__ __volatile__("movw %1, %0" : "=m"(*p) : "r"(v) : "memory");
+#else
 	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+#endif
 }
 
 /* Full barrier: orders a store to shared memory before a later load of it. */
