@@ -11,6 +11,13 @@
 
 static _Atomic uint64_t last_tag; /* server_handle.dents_tag */
 
+void server_handle_retag(struct server_handle *h)
+{
+	h->dents_tag =
+		1 + atomic_fetch_add_explicit(&last_tag, 1,
+					      memory_order_relaxed);
+}
+
 int server_handle_new(struct server_session *s, int fd,
 		      struct server_inode *ino, bool is_dir, uint64_t *ret_fh)
 {
@@ -30,8 +37,7 @@ int server_handle_new(struct server_session *s, int fd,
 	h->fd = fd;
 	h->is_dir = is_dir;
 	if (is_dir)
-		h->dents_tag = 1 + atomic_fetch_add_explicit(
-					   &last_tag, 1, memory_order_relaxed);
+		server_handle_retag(h);
 	pthread_mutex_init(&h->dir_lock, NULL);
 	pthread_mutex_lock(&s->lock);
 	r = server_quota_locked(s);

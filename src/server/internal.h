@@ -176,7 +176,8 @@ struct server_handle {
 	bool is_dir;
 	pthread_mutex_t dir_lock;
 	uint64_t dir_pos; /* where fd stands */
-	uint64_t dents_tag; /* of entries read by it: no other has the number */
+	uint64_t dents_tag; /* of entries read by it since its last beginning;
+			       no other has the number; dir_lock */
 };
 
 struct server_session {
@@ -483,6 +484,8 @@ ORIEL_MUST_CHECK int server_handle_new(struct server_session *s, int fd,
 				       uint64_t *ret_fh);
 struct server_handle *server_handle_get(struct server_session *s, uint64_t fh,
 					bool is_dir);
+/* No entries that any thread has are this directory's any more; dir_lock. */
+void server_handle_retag(struct server_handle *h);
 void server_handle_hold(struct server_handle *h); /* one more reference */
 void server_handle_put(struct server_handle *h);
 ORIEL_MUST_CHECK int server_handle_close(struct server_session *s, uint64_t fh,

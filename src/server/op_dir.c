@@ -20,6 +20,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* No offset that can be asked for. */
+#define DIR_POS_UNKNOWN UINT64_MAX
+
 int server_open_dir(struct server_req *req, struct server_inode *dir,
 		    struct fuse_open_out *ret)
 {
@@ -260,6 +263,17 @@ static bool goes_on(const struct dir_reply *dr, uint64_t off)
 				    memory_order_relaxed);
 }
 
+/* The client goes elsewhere, or is given nothing that was left over. */
+static void drop_dents(struct dir_reply *dr)
+{
+	struct server_dents *b = &dr->req->t->dents;
+
+	/* the descriptor stands behind what was not taken */
+	if (b->tag == dr->h->dents_tag && b->at < b->len)
+		dr->h->dir_pos = DIR_POS_UNKNOWN;
+	b->tag = 0;
+}
+
 void server_dir_read_ahead(struct server_thread *t, struct server_handle *h,
 			   size_t want)
 {
@@ -289,7 +303,10 @@ static ssize_t read_dir(struct server_req *req, bool plus)
 	pthread_mutex_lock(&dr.h->dir_lock);
 	sequential = goes_on(&dr, in.offset);
 	if (!sequential)
-		req->t->dents.tag = 0;
+		drop_dents(&dr);
+	/* from the beginning it is read anew, whichever thread has a part of it */
+	if (!in.offset)
+		server_handle_retag(dr.h);
 	r = fill_locked(&dr, in.offset);
 	pthread_mutex_unlock(&dr.h->dir_lock);
 	if (sequential && dr.pos)

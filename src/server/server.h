@@ -204,7 +204,8 @@ ssize_t server_session_handle(struct server_session *s, unsigned queue,
 /*
  * Do what the request that this thread has served left for the time after its
  * answer; of sessions with calls_after, which must not end before. @answered: the
- * client has the answer, and its next request is this thread's, too. Closes files
+ * client has the answer, and its next request on this queue is this thread's, too
+ * (what liboriel asks is all on one queue). Closes files
  * and reads directories: takes as long as that.
  */
 void server_after(bool answered);

@@ -47,7 +47,8 @@ struct vhost_backend_ops {
 	 * The chain is answered: what nobody waits for. On the same thread, before
 	 * it takes the next chain; where the queue has more than one thread,
 	 * already before the answer (not @answered), so that the driver never
-	 * finds undone what was done before its next request. May be NULL.
+	 * finds undone what was done before its next request on this queue. May
+	 * be NULL.
 	 */
 	void (*after)(void *ctx, unsigned queue, bool answered);
 	/*

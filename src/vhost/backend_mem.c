@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The memory table of the back end. Main builds a new map for each change and
- * publishes it under mem_lock; queue threads take a reference for each batch
- * of requests, so the old one is unmapped when the last of them is done.
+ * publishes it under mem_lock; queue threads keep a reference until they
+ * sleep or see the change, so the old one is unmapped when the last of them has.
  *
  * A refused change leaves the old table in force.
  */
@@ -47,7 +47,7 @@ static void publish(struct vhost_backend *be, struct mem_map *m)
 	pthread_mutex_lock(&be->mem_lock);
 	old = be->mem;
 	be->mem = m;
-	/* Pairs with the load in vq_mem(), by way of the acknowledgement and
+	/* Pairs with the load in take_mem(), by way of the acknowledgement and
 	 * of the request that the front end makes after it. */
 	atomic_fetch_add_explicit(&be->mem_gen, 1, memory_order_release);
 	pthread_mutex_unlock(&be->mem_lock);

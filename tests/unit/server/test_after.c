@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -372,6 +373,82 @@ static void closed_meanwhile(void **state)
 	rig_stop(&r);
 }
 
+/* One answer (or, with @all, all that are left) from off on; what had: how many. */
+struct reading {
+	struct rig *r;
+	uint64_t fh;
+	uint64_t off;
+	bool all;
+	unsigned had;
+};
+
+static void *read_on(void *arg)
+{
+	struct reading *g = arg;
+	unsigned char buf[2048];
+	struct fuse_dirent_view v;
+	ssize_t n;
+
+	g->had = 0;
+	do {
+		size_t pos = 0;
+
+		n = read_dir(g->r, g->fh, g->off, true, buf, sizeof(buf));
+		if (n < 0)
+			abort(); /* cmocka's jump is for its own thread */
+		while (fuse_next_dirent(buf, (size_t)n, &pos, true, &v) == 1) {
+			if (v.entry.nodeid)
+				rig_forget(g->r, v.entry.nodeid, 1);
+			g->off = v.off;
+			g->had++;
+		}
+		server_after(false);
+	} while (n && g->all);
+	return NULL;
+}
+
+static unsigned in_a_thread(struct reading g)
+{
+	pthread_t t;
+
+	assert_int_equal(pthread_create(&t, NULL, read_on, &g), 0);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	return g.had;
+}
+
+/* Threads that serve one handle in turns: when it begins anew, none of them tells
+ * what was left over with it from before. */
+static void leftovers_end_with_rewinding(void **state)
+{
+	struct reading here = { .all = false };
+	char name[64];
+	uint64_t at;
+	struct rig r;
+
+	rig_start(&r, &with_after);
+	for (unsigned i = 0; i < 700; i++) {
+		snprintf(name, sizeof(name), "f%s%u", i & 1 ? "abcdefghijklm" : "",
+			 i);
+		rig_file(&r, name, "", 0600);
+	}
+	rig_init(&r);
+	here.r = &r;
+	assert_int_equal(rig_opendir(&r, 1, &here.fh), 0);
+	read_on(&here); /* and something is left over, with this thread */
+	at = here.off;
+	for (unsigned i = 0; i < 700; i++) {
+		snprintf(name, sizeof(name), "new%u", i);
+		rig_file(&r, name, "", 0600);
+	}
+	assert_true(in_a_thread((struct reading){ &r, here.fh, 0, false, 0 }));
+	here.all = true;
+	read_on(&here);
+	assert_int_equal(here.had, in_a_thread((struct reading){
+					   &r, here.fh, at, true, 0 }));
+	assert_int_equal(rig_releasedir(&r, here.fh), 0);
+	rig_stop(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -381,6 +458,7 @@ int main(void)
 		cmocka_unit_test(directories_read_on),
 		cmocka_unit_test(changes_are_seen),
 		cmocka_unit_test(closed_meanwhile),
+		cmocka_unit_test(leftovers_end_with_rewinding),
 	};
 
 	return cmocka_run_group_tests_name("server_after", tests, NULL, NULL);
