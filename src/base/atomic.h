@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/util.h"
+
 /* ThreadSanitizer: 1 or 0. It understands atomic operations, not fences. */
 #if defined(__SANITIZE_THREAD__)
 #define ORIEL_TSAN 1
@@ -110,13 +112,13 @@ static inline void cpu_relax(void)
  */
 static inline void prefetch_lines(uintptr_t p, size_t len)
 {
-	for (uintptr_t at = p; at < p + len; at += 64)
+	for (uintptr_t at = p; at < p + len; at += ORIEL_CACHE_LINE)
 		__builtin_prefetch((const void *)at);
 }
 
 static inline void prefetch_lines_to_write(uintptr_t p, size_t len)
 {
-	for (uintptr_t at = p; at < p + len; at += 64)
+	for (uintptr_t at = p; at < p + len; at += ORIEL_CACHE_LINE)
 #if defined(__x86_64__)
 		/* the compiler's own becomes a read without -mprfchw; where the
 		 * processor has no such instruction it does nothing */

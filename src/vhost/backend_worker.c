@@ -146,12 +146,33 @@ static int handle(struct vq_worker *w, uint32_t *ret_written)
 	return r;
 }
 
-/* Take the next chain: 1, 0 none there, -EPROTO (reported). */
+/* Take the memory map for the next chain into w->mem. The front end may have
+ * changed its memory since the last one: it counts on the change for whatever it
+ * queues after the acknowledgement, so this is asked after the chain was seen.
+ * False: there is none. */
+static bool take_mem(struct vq_worker *w)
+{
+	struct vhost_backend *be = w->vq->be;
+	uint32_t now = atomic_load_explicit(&be->mem_gen, memory_order_acquire);
+
+	if (w->mem && now == w->mem_gen)
+		return true;
+	mem_map_unref(w->mem);
+	w->mem_gen = now;
+	w->mem = be_mem_get(be);
+	return w->mem != NULL;
+}
+
+/* Take the next chain, which was seen, and the memory it lies in: 1, 0 none there,
+ * -EPROTO (reported, if the driver is to blame). */
 static int take(struct vq_worker *w)
 {
 	const char *why = "bad descriptors";
 	int r;
 
+	ring_device_expect(&w->vq->dev, w->chain);
+	if (!take_mem(w))
+		return -EPROTO; /* main never takes it while we run */
 	ring_lock(w->vq);
 	r = ring_device_pop(&w->vq->dev, w->mem, w->chain, &why);
 	ring_unlock(w->vq);
@@ -195,23 +216,6 @@ static int serve(struct vq_worker *w)
 	return 0;
 }
 
-/* Take the memory map for the next chain into w->mem. The front end may have
- * changed its memory since the last one: it counts on the change for whatever it
- * queues after the acknowledgement, so this is asked after the chain was seen.
- * False: there is none. */
-static bool take_mem(struct vq_worker *w)
-{
-	struct vhost_backend *be = w->vq->be;
-	uint32_t now = atomic_load_explicit(&be->mem_gen, memory_order_acquire);
-
-	if (w->mem && now == w->mem_gen)
-		return true;
-	mem_map_unref(w->mem);
-	w->mem_gen = now;
-	w->mem = be_mem_get(be);
-	return w->mem != NULL;
-}
-
 /* While it sleeps a thread holds no memory that the front end may take back. */
 static void drop_mem(struct vq_worker *w)
 {
@@ -227,9 +231,6 @@ static int batch(struct vq_worker *w)
 
 	while (n < BATCH && !is_stopping(vq) &&
 	       ring_device_has_avail(&vq->dev)) {
-		ring_device_expect(&vq->dev, w->chain);
-		if (!take_mem(w))
-			return -EPROTO; /* main never takes it while we run */
 		r = take(w);
 		if (r > 0)
 			r = serve(w);
@@ -372,7 +373,7 @@ static int lead(struct vq_worker *w)
 			vq->broken = wait_for_work(w, &vq->recent);
 			continue;
 		}
-		r = take_mem(w) ? take(w) : -EPROTO;
+		r = take(w);
 		if (r > 0) {
 			vq->recent = true;
 			return 1;

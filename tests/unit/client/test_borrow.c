@@ -111,23 +111,33 @@ static void test_refused(void **state)
 	oriel_disconnect(mine);
 }
 
+/* A mapping of a file that has no name and is not open any more. */
+static struct oriel_mapping *map_gone(struct oriel_session *mine)
+{
+	struct oriel_mapping *m;
+	struct oriel_file *f;
+	void *at;
+
+	native_pattern(dir, "gone", RANGE, 2);
+	f = must_open(mine, "gone", O_RDONLY);
+	ok(oriel_map(f, 0, 100, ORIEL_MAP_READ, &m, &at));
+	ok(oriel_unlink(mine, "gone"));
+	ok(oriel_close(f));
+	return m;
+}
+
 /* The last use of an inode that nobody knows any more ends while something of
  * another one is borrowed. */
 static void test_last_use(void **state)
 {
 	struct oriel_session *mine = connect_small(64 * RANGE);
-	struct oriel_file *f, *gone;
 	struct oriel_mapping *m;
+	struct oriel_file *f;
 	const void *p;
-	void *at;
 
 	native_pattern(dir, "stays", RANGE, 1);
-	native_pattern(dir, "gone", RANGE, 2);
 	f = must_open(mine, "stays", O_RDONLY);
-	gone = must_open(mine, "gone", O_RDONLY);
-	ok(oriel_map(gone, 0, 100, ORIEL_MAP_READ, &m, &at));
-	ok(oriel_unlink(mine, "gone"));
-	ok(oriel_close(gone));
+	m = map_gone(mine);
 	ok(oriel_borrow(f, 0, 100, &p));
 	oriel_unmap(m);
 	equals(pattern_check(p, 100, 1, 0), 100);
@@ -136,12 +146,8 @@ static void test_last_use(void **state)
 	equals(count_maps(0, "/gone"), 0);
 
 	/* left at the end of the session */
-	native_pattern(dir, "gone", RANGE, 2);
 	f = must_open(mine, "stays", O_RDONLY);
-	gone = must_open(mine, "gone", O_RDONLY);
-	ok(oriel_map(gone, 0, 100, ORIEL_MAP_READ, &m, &at));
-	ok(oriel_unlink(mine, "gone"));
-	ok(oriel_close(gone));
+	m = map_gone(mine);
 	ok(oriel_borrow(f, 0, 100, &p));
 	oriel_unmap(m);
 	oriel_disconnect(mine); /* returns what was borrowed */

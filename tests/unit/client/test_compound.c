@@ -376,6 +376,26 @@ static void test_handles_that_wait(void **state)
 	equals(n_releases, 1);
 }
 
+/* The daemon closes what an open brought along without being asked once more. */
+static void test_closed_after(void **state)
+{
+	const pid_t daemon = (pid_t)must_info(s).daemon_pid;
+	struct oriel_file *f = must_open(s, "top", O_RDONLY);
+	struct oriel_stat st;
+	int had;
+
+	ok(oriel_stat(s, "top", ORIEL_FORCE_SYNC, &st)); /* all done before */
+	had = count_fds(daemon);
+	for (unsigned i = 0; i < 20; i++) {
+		ok(oriel_close(f));
+		f = must_open(s, "top", O_RDONLY);
+		equals(s->n_closing_fhs, 0);
+		while (count_fds(daemon) != had)
+			usleep(100); /* the test's time limit */
+	}
+	ok(oriel_close(f));
+}
+
 /* A daemon that does not know it is asked one by one, from then on. */
 static void check_refusal(int err, bool for_good)
 {
@@ -641,6 +661,7 @@ int main(void)
 		cmocka_unit_test(test_read_file),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_handles_that_wait),
+		cmocka_unit_test(test_closed_after),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_lies),
